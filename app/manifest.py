@@ -1,0 +1,257 @@
+"""The contract between the workshop that writes a model version and the service that reads it.
+
+A model version is a folder `<name>/<version>/` with `manifest.json` and one ONNX file per graph. This module is the
+only definition of that manifest: `training` writes through it, the service reads through it, and
+`models/manifest.schema.json` is generated from it (`python -m app.manifest`).
+
+It imports the standard library and pydantic only, so that anyone may copy or import it alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MANIFEST_FORMAT = 1
+"""Raised when a reader of the old format would misread the new one; additions do not raise it."""
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+"""What a model name looks like; anything else never touches the disk."""
+
+GraphRole = Literal[
+    "noise_to_latent", "latent_to_image", "image_to_latent", "image_to_evidence", "image_to_realism"
+]
+Family = Literal["autoencoder", "vae", "gan"]
+PriorKind = Literal["none", "standard_normal"]
+LikelihoodKind = Literal["bernoulli", "gaussian"]
+ObservationRule = Literal["threshold", "unit_interval"]
+DType = Literal["float32", "int64"]
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""A plain file name: no separators, so it cannot leave the version's folder."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TensorSpec(_Part):
+    """One input or output of a graph. A dimension is a number, or a name where it varies (`batch`, `samples`)."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int | str, ...]
+
+
+class GraphSignature(_Part):
+    """One graph file, what it maps, and the checksum that it must have."""
+
+    role: GraphRole
+    file: FileName
+    sha256: Sha256
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class PixelRange(_Part):
+    """The interval that `image` tensors live in: 0 … 255 of a picture maps linearly onto low … high."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, got {self.low} … {self.high}")
+        return self
+
+
+class ImageSpace(_Part):
+    """The pictures a model reads and writes.
+
+    `observation` says how a picture becomes the x that the encoder reads and the density scores:
+    `unit_interval` maps 8 bits linearly onto the pixel range; `threshold` does so and then sends every pixel at or above
+    `threshold` (in [0, 1]) to the high end and the others to the low end.
+    """
+
+    height: Annotated[int, Field(ge=1, le=1024)]
+    width: Annotated[int, Field(ge=1, le=1024)]
+    channels: Literal[1, 3]
+    pixel_range: PixelRange
+    observation: ObservationRule = "unit_interval"
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    background: tuple[int, int, int] = (0, 0, 0)
+    """The 8-bit colour that transparent pictures are laid on."""
+
+
+class LatentSpace(_Part):
+    """z: how many numbers, how they are distributed before any image is seen, and which of them matter."""
+
+    size: Annotated[int, Field(ge=1, le=65536)]
+    prior: PriorKind
+    active_dimensions: tuple[int, ...] = ()
+    """Most informative first (by mean KL to the prior on held-out images); empty when not measured."""
+
+
+class Likelihood(_Part):
+    """p(x|z), and what one nat of it is a nat of."""
+
+    kind: LikelihoodKind
+    nats_of: str
+    """In words: "probability of a binary image", "density of pixels in [0, 1]"."""
+    discrete: bool
+    """True when x is a probability mass, so that bits per dimension are defined."""
+
+
+class Tensor(_Part):
+    """An array as text: little-endian bytes in C order, base64."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    base64: str
+
+
+class GoldenCase(_Part):
+    """Inputs and what the published graph answered to them; a server that loads the graph must answer the same."""
+
+    role: GraphRole
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    absolute_tolerance: Annotated[float, Field(gt=0)]
+    relative_tolerance: Annotated[float, Field(ge=0)]
+
+
+class Calibration(_Part):
+    """A statistic of held-out images, sorted ascending: what percentiles and p-values refer to."""
+
+    statistic: Literal["elbo_nats"]
+    values: tuple[float, ...]
+    samples: Annotated[int, Field(ge=1)]
+    """Importance samples an image that the statistic was taken over."""
+    split: str
+
+    @model_validator(mode="after")
+    def _sorted(self) -> Self:
+        if not self.values or list(self.values) != sorted(self.values):
+            raise ValueError("calibration values must be sorted ascending, and there must be some")
+        return self
+
+
+class Metric(_Part):
+    """One measured number with its protocol. A number without a protocol is a rumour."""
+
+    value: float
+    standard_error: float | None = None
+    unit: str
+    protocol: str
+
+
+class Provenance(_Part):
+    """Where a version comes from: enough to train it again."""
+
+    data_set: str
+    data_sha256: Sha256
+    train_images: int
+    experiment: str
+    seed: int
+    steps: int
+    train_seconds: float
+    hardware: str
+    commit: str
+    created: str
+    """UTC, ISO 8601."""
+    libraries: dict[str, str]
+
+
+class MapFile(_Part):
+    """Encoded held-out images as 2-D points, in a JSON file of their own because it is large."""
+
+    file: FileName
+    sha256: Sha256
+
+
+class Manifest(_Part):
+    """One model version, whole."""
+
+    format: Literal[1] = 1
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    version: Annotated[int, Field(ge=1)]
+    title: str
+    summary: str
+    family: Family
+    image: ImageSpace
+    latent: LatentSpace
+    likelihood: Likelihood | None = None
+    graphs: tuple[GraphSignature, ...]
+    golden: tuple[GoldenCase, ...]
+    parity_error: dict[GraphRole, float]
+    """Largest absolute difference between PyTorch and ONNX seen at publication, by graph."""
+    metrics: dict[str, Metric] = {}
+    calibration: Calibration | None = None
+    map: MapFile | None = None
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        roles = [graph.role for graph in self.graphs]
+        if not roles:
+            raise ValueError("a model version needs at least one graph")
+        if len(set(roles)) != len(roles):
+            raise ValueError(f"each role may appear once, got {roles}")
+        if unknown := {case.role for case in self.golden} - set(roles):
+            raise ValueError(f"golden cases for graphs that are not listed: {sorted(unknown)}")
+        if missing := set(roles) - {case.role for case in self.golden}:
+            raise ValueError(f"graphs without a golden case: {sorted(missing)}")
+        if "image_to_evidence" in roles and self.likelihood is None:
+            raise ValueError("a model with image_to_evidence must state its likelihood")
+        return self
+
+    @property
+    def roles(self) -> frozenset[GraphRole]:
+        """The roles that this version has graphs for."""
+        return frozenset(graph.role for graph in self.graphs)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What a client may ask of this version, derived from its graphs and prior."""
+        return capabilities(self.roles, self.latent.prior)
+
+    def graph(self, role: GraphRole) -> GraphSignature:
+        """The signature of one role; KeyError when this version has no such graph."""
+        for graph in self.graphs:
+            if graph.role == role:
+                return graph
+        raise KeyError(role)
+
+
+def capabilities(roles: Iterable[GraphRole], prior: PriorKind) -> tuple[str, ...]:
+    """Capabilities in the order that the API lists them. No capability is ever declared: all follow from the graphs."""
+    have = frozenset(roles)
+    decodes, encodes = "latent_to_image" in have, "image_to_latent" in have
+    offered = {
+        "sample": decodes and prior != "none",
+        "decode": decodes,
+        "encode": encodes,
+        "reconstruct": decodes and encodes,
+        "interpolate": decodes,
+        "arithmetic": decodes,
+        "traverse": decodes,
+        "score": "image_to_evidence" in have,
+        "realism": "image_to_realism" in have,
+    }
+    return tuple(name for name, yes in offered.items() if yes)
+
+
+def json_schema() -> str:
+    """The manifest's JSON Schema as committed in `models/manifest.schema.json`."""
+    return json.dumps(Manifest.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(json_schema())
