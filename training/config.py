@@ -34,42 +34,12 @@ class DataConfig(_Section):
     validation_images: PositiveInt | None = None  # None: 10,000 of the named sets, a tenth of a folder
     test_images: PositiveInt | None = None  # None: the published test set, or a tenth of a folder
     background: tuple[int, int, int] = (0, 0, 0)  # what transparent and oddly shaped pictures are laid on
-    observation: Literal["grey", "binarised"] = "grey"  # binarised: each pixel drawn as a coin with its grey as odds, anew every epoch
+    binarise: bool = False  # draw each pixel as a coin with its grey as odds, anew at every visit
 
     @model_validator(mode="after")
     def _folder_where_needed(self) -> Self:
         if (self.set == "folder") != (self.folder is not None):
             raise ValueError('data.folder belongs with data.set = "folder", and is needed there')
-        return self
-
-
-class VaeConfig(_Section):
-    """A variational autoencoder (Kingma & Welling 2014)."""
-
-    family: Literal["vae"]
-    nets: Literal["dense", "convolutional"] = "convolutional"
-    latent_size: PositiveInt = 16
-    hidden: tuple[PositiveInt, ...] = (256,)  # dense: widths from the image inwards; mirrored in the decoder
-    channels: tuple[PositiveInt, ...] = (32, 64)  # convolutional: channels at each halving of the side
-    residual_blocks: Annotated[int, Field(ge=0)] = 1  # convolutional: blocks at each resolution
-    likelihood: LikelihoodKind = "bernoulli"
-
-
-class GanConfig(_Section):
-    """A deep convolutional GAN (Radford et al. 2016)."""
-
-    family: Literal["gan"]
-    latent_size: PositiveInt = 100
-    generator_channels: PositiveInt = 64  # channels at the last hidden resolution; doubled at each halving
-    discriminator_channels: PositiveInt = 64
-    spectral_norm: bool = False  # on every discriminator layer (Miyato et al. 2018)
-    generator_batch_norm: bool = True  # the paper's; its running statistics are averaged with the weights
-    discriminator_batch_norm: bool = True  # the paper's; not together with spectral norm
-
-    @model_validator(mode="after")
-    def _one_normalisation(self) -> Self:
-        if self.spectral_norm and self.discriminator_batch_norm:
-            raise ValueError("spectral_norm replaces discriminator_batch_norm: set one of them to false")
         return self
 
 
@@ -87,6 +57,38 @@ class GanObjectiveConfig(_Section):
     discriminator_steps: PositiveInt = 1  # discriminator updates for each generator update
 
 
+class VaeConfig(_Section):
+    """A variational autoencoder (Kingma & Welling 2014)."""
+
+    family: Literal["vae"]
+    nets: Literal["dense", "convolutional"] = "convolutional"
+    latent_size: PositiveInt = 16
+    hidden: tuple[PositiveInt, ...] = (256,)  # dense: widths from the image inwards; mirrored in the decoder
+    channels: tuple[PositiveInt, ...] = (32, 64)  # convolutional: channels at each halving of the side
+    residual_blocks: Annotated[int, Field(ge=0)] = 1  # convolutional: blocks at each resolution
+    likelihood: LikelihoodKind = "bernoulli"
+    objective: VaeObjectiveConfig = VaeObjectiveConfig()
+
+
+class GanConfig(_Section):
+    """A deep convolutional GAN (Radford et al. 2016)."""
+
+    family: Literal["gan"]
+    latent_size: PositiveInt = 100
+    generator_channels: PositiveInt = 64  # channels at the last hidden resolution; doubled at each halving
+    discriminator_channels: PositiveInt = 64
+    spectral_norm: bool = False  # on every discriminator layer (Miyato et al. 2018)
+    generator_batch_norm: bool = True  # the paper's; its running statistics are averaged with the weights
+    discriminator_batch_norm: bool = True  # the paper's; not together with spectral norm
+    objective: GanObjectiveConfig = GanObjectiveConfig()
+
+    @model_validator(mode="after")
+    def _one_normalisation(self) -> Self:
+        if self.spectral_norm and self.discriminator_batch_norm:
+            raise ValueError("spectral_norm replaces discriminator_batch_norm: set one of them to false")
+        return self
+
+
 class OptimiserConfig(_Section):
     """Adam, its schedule, and how long it runs."""
 
@@ -97,7 +99,7 @@ class OptimiserConfig(_Section):
     betas: tuple[float, float] = (0.9, 0.999)  # GANs: (0, 0.9) or the paper's (0.5, 0.999)
     schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to zero at the last step
     clip_norm: PositiveFloat | None = 5.0  # of the whole gradient; None leaves it alone
-    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # exponential average of the weights, a step; 0 keeps the raw weights
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # of the weights' exponential average; 0 keeps the raw ones
     precision: Literal["float32", "bfloat16"] = "float32"  # of the nets; sums of log terms stay in float32
 
 
@@ -119,17 +121,61 @@ class RunConfig(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataConfig
     model: Annotated[VaeConfig | GanConfig, Field(discriminator="family")]
-    objective: VaeObjectiveConfig | GanObjectiveConfig | None = None  # None: the family's defaults
     optimiser: OptimiserConfig = OptimiserConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint_every_s: PositiveFloat = 60.0  # a killed run loses at most this much, and the step it was in
     samples_every_epochs: PositiveInt = 5  # how often a grid of samples is drawn into the run folder
 
-    @model_validator(mode="after")
-    def _objective_of_the_family(self) -> Self:
-        wanted = VaeObjectiveConfig if self.model.family == "vae" else GanObjectiveConfig
-        if self.objective is None:
-            object.__setattr__(self, "objective", wanted())
-        elif not isinstance(self.objective, wanted):
-            raise ValueError(f"the [objective] section is not one of the {self.model.family} family")
-        return self
+    def as_toml_document(self) -> dict[str, Any]:
+        """The configuration as plain values, for printing and saving: None is left out, as TOML has no word for it."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read an experiment file and apply `section.key=value` overrides, whose values are TOML or bare words.
+
+    Raises ConfigError, naming the key, when the file or an override is not accepted.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        _apply(document, override)
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_explain(path, error)) from error
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set wants section.key=value, got {override!r}")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        document = document.setdefault(section, {})
+        if not isinstance(document, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+    document[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 (a TOML value is of any type)
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"]) or "the file"
+        lines.append(f"  {place}: {_plain(problem['type'], problem['msg'])}, got {str(problem['input'])[:64]!r}")
+    return f"{path} is not a run:\n" + "\n".join(lines)
+
+
+def _plain(kind: str, message: str) -> str:
+    return "no such key" if kind == "extra_forbidden" else message
