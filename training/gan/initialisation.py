@@ -1,0 +1,19 @@
+"""How the weights of a DCGAN start."""
+
+from __future__ import annotations
+
+from torch import nn
+
+STANDARD_DEVIATION = 0.02
+
+
+def initialise(net: nn.Module) -> None:
+    """Draw every linear and convolutional weight from N(0, 0.02²), biases zero, in place (Radford et al. 2016, section 4).
+
+    Batch norms keep their unit gain and zero shift.
+    """
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, std=STANDARD_DEVIATION)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
