@@ -18,8 +18,8 @@ LEAK = 0.2
 class Discriminator(nn.Module):
     """Halve the side by strided convolutions, leaky ReLU, no pooling, then one linear logit (Radford et al. 2016).
 
-    Batch norm, where wanted, follows every convolution but the first. Spectral norm, where wanted, divides every weight by
-    a running estimate of its largest singular value, which bounds the logit's slope (Miyato et al. 2018).
+    Batch norm, where wanted, follows every convolution but the first. Spectral norm, where wanted, divides every weight
+    by a running estimate of its largest singular value, which bounds the logit's slope (Miyato et al. 2018).
     """
 
     def __init__(

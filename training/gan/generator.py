@@ -12,17 +12,17 @@ from training.gan.pyramid import pyramid
 
 
 class Generator(nn.Module):
-    """Project the latent onto a small feature map, then double its side by transposed convolutions (Radford et al. 2016).
+    """Project the latent onto a small feature map and double its side by transposed convolutions (Radford et al. 2016).
 
-    ReLU throughout and tanh at the end, so that images live in [−1, 1]. Batch norm, where wanted, follows every layer but
-    the last. The projection is a linear layer and a reshape: the same map as the paper's transposed convolution of a 1×1
-    map, and faster as an exported graph.
+    ReLU throughout and tanh at the end, so that images live in [−1, 1]. Batch norm, where wanted, follows every layer
+    but the last. The projection is a linear layer and a reshape: the same map as the paper's transposed convolution of
+    a 1×1 map, and faster as an exported graph.
     """
 
     def __init__(
         self, image_size: int, image_channels: int, latent_size: int, channels: int, *, batch_norm: bool = True
     ) -> None:
-        """`channels` is the width at half the image's side; ValueError for a side that cannot be reached by doubling."""
+        """`channels` is the width at half the image's side; ValueError for a side that doubling 4 … 7 cannot reach."""
         super().__init__()
         base, widths = pyramid(image_size, channels)
         self.latent_size = latent_size

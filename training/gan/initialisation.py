@@ -8,9 +8,9 @@ STANDARD_DEVIATION = 0.02
 
 
 def initialise(net: nn.Module) -> None:
-    """Draw every linear and convolutional weight from N(0, 0.02²), biases zero, in place (Radford et al. 2016, section 4).
+    """Draw every linear and convolutional weight from N(0, 0.02²), in place (Radford et al. 2016, section 4).
 
-    Batch norms keep their unit gain and zero shift.
+    Biases start at zero; batch norms keep their unit gain and zero shift.
     """
     for layer in net.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

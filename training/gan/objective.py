@@ -40,8 +40,8 @@ def game(kind: GanObjectiveKind) -> Game:
 def minimax_discriminator_loss(real_logits: PerExample, fake_logits: PerExample) -> PerExample:
     """−log D(x) − log(1 − D(G(z))), the negative of equation 1 of Goodfellow et al. 2014.
 
-    Its optimum is t = log p(x)/q(x), where its mean is log 4 − 2 JS(p, q): the discriminator measures the Jensen-Shannon
-    divergence between real and generated images.
+    Its optimum is t = log p(x)/q(x), where its mean is log 4 − 2 JS(p, q), with p the density of real images, q of
+    generated ones and JS their Jensen-Shannon divergence.
     """
     return softplus(-real_logits) + softplus(fake_logits)
 
@@ -75,6 +75,6 @@ def hinge_discriminator_loss(real_logits: PerExample, fake_logits: PerExample) -
 def hinge_generator_loss(fake_logits: PerExample) -> PerExample:
     """−t(G(z)), equation 17 of Miyato et al. 2018.
 
-    Against the optimal discriminator it descends 2 TV(p, q), up to the real images' share, which it cannot change.
+    Against the optimal discriminator it descends 2 TV(p, q).
     """
     return -fake_logits

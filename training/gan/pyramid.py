@@ -1,18 +1,18 @@
-"""The resolutions of a DCGAN and how wide it is at each: shared by the generator, which climbs, and the discriminator."""
+"""The resolutions of a DCGAN and its width at each: the generator climbs them, the discriminator descends."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 SMALLEST_BASE = 4
-"""Pixels a side of the coarsest feature map, the paper's; bases of 5, 6 and 7 let sides such as 28 and 48 be reached."""
+"""Pixels a side of the coarsest feature map, as in the paper; from 5, 6 and 7 sides such as 28 and 48 are reached."""
 
 WIDEST = 8
-"""Times the finest width: the paper's 128-256-512-1024. Beyond it the parameters grow and the pictures do not improve."""
+"""Times the finest width, at most: the paper's 128-256-512-1024."""
 
 
 class Pyramid(NamedTuple):
-    """`base` pixels a side at the coarsest resolution; `widths[i]` channels at side base × 2^i, all below the image's."""
+    """Hidden feature maps: `widths[i]` channels at `base` × 2^i pixels a side, the last at half the image's side."""
 
     base: int
     widths: tuple[int, ...]
@@ -27,5 +27,5 @@ def pyramid(image_size: int, channels: int) -> Pyramid:
     while base >= 2 * SMALLEST_BASE and base % 2 == 0:
         base, halvings = base // 2, halvings + 1
     if halvings == 0 or base >= 2 * SMALLEST_BASE:
-        raise ValueError(f"a DCGAN's side is 4, 5, 6 or 7 doubled once or more (8, 16, 28, 32, 48, 64 …), got {image_size}")
+        raise ValueError(f"a DCGAN's side is 4, 5, 6 or 7 doubled once or more (8, 16, 28, 32 …), got {image_size}")
     return Pyramid(base, tuple(channels * min(2**level, WIDEST) for level in reversed(range(halvings))))
