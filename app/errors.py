@@ -3,16 +3,22 @@
 LatentServeError
 ├── RequestError                     the caller can mend it
 │   ├── MalformedJson            400
-│   ├── ModelNotFound            404
+│   ├── Unauthorized             401
 │   ├── NotFound                 404
+│   ├── ModelNotFound            404
+│   ├── MapNotFound              404
+│   ├── MethodNotAllowed         405
 │   ├── NotAcceptable            406
+│   ├── BodyStalled              408
 │   ├── CapabilityNotOffered     409
 │   ├── PayloadTooLarge          413
 │   ├── ImageTooLarge            413
 │   ├── UnsupportedMediaType     415
 │   ├── UnsupportedImage         415
 │   ├── InvalidInput             422
-│   └── CorruptImage             422
+│   │   ├── EmptyImage           422
+│   │   └── CorruptImage         422
+│   └── HeadersTooLarge          431
 ├── ServiceError                     the service or its load
 │   ├── ModelUnavailable         503
 │   ├── Overloaded               503
@@ -67,6 +73,12 @@ class MalformedJson(RequestError):
     status, code, title = 400, "malformed-json", "The body is not well-formed JSON"
 
 
+class Unauthorized(RequestError):
+    """The call needs an API key as `Authorization: Bearer`, and none or an unknown one came."""
+
+    status, code, title = 401, "unauthorized", "An API key is needed"
+
+
 class NotFound(RequestError):
     """Nothing lives at this address."""
 
@@ -79,10 +91,28 @@ class ModelNotFound(RequestError):
     status, code, title = 404, "model-not-found", "No such model"
 
 
+class MapNotFound(RequestError):
+    """The model was published without a latent map."""
+
+    status, code, title = 404, "map-not-found", "This model has no latent map"
+
+
+class MethodNotAllowed(RequestError):
+    """The address exists but does not take this method; `Allow` lists those it takes."""
+
+    status, code, title = 405, "method-not-allowed", "This address does not take that method"
+
+
 class NotAcceptable(RequestError):
     """None of the media types that the caller accepts can be made."""
 
     status, code, title = 406, "not-acceptable", "None of the accepted media types can be made"
+
+
+class BodyStalled(RequestError):
+    """The caller stopped sending its body half-way."""
+
+    status, code, title = 408, "body-stalled", "The body did not arrive in time"
 
 
 class CapabilityNotOffered(RequestError):
@@ -108,9 +138,13 @@ class ImageTooLarge(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """The body's Content-Type is not read here."""
+    """The body's Content-Type or Content-Encoding is not read here; `accepted` is what is."""
 
     status, code, title = 415, "unsupported-media-type", "The content type is not supported"
+
+    def __init__(self, detail: str, *, accepted: Sequence[str] = ()) -> None:
+        super().__init__(detail)
+        self.accepted = tuple(accepted)
 
 
 class UnsupportedImage(RequestError):
@@ -125,10 +159,22 @@ class InvalidInput(RequestError):
     status, code, title = 422, "invalid-input", "A value is not accepted"
 
 
+class EmptyImage(InvalidInput):
+    """A picture of no bytes, or no picture at all."""
+
+    status, code, title = 422, "empty-image", "There is no picture"
+
+
 class CorruptImage(InvalidInput):
     """The picture's header is fine but its data cannot be decoded."""
 
     status, code, title = 422, "corrupt-image", "The picture cannot be decoded"
+
+
+class HeadersTooLarge(RequestError):
+    """The request has too many headers, or too long ones."""
+
+    status, code, title = 431, "headers-too-large", "The headers are too large"
 
 
 class ServiceError(LatentServeError):

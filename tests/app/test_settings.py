@@ -1,0 +1,60 @@
+"""The settings: their names are the contract's, and a misspelt one is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import PREFIX, Settings
+
+CONTRACT = """HOST PORT WORKERS MODELS_DIR API_KEYS_FILE ADMIN_KEYS_FILE CORS_ORIGINS MAX_BODY_BYTES MAX_IMAGE_PIXELS
+MAX_IMAGES MAX_SAMPLE_IMAGES QUEUE_ROWS DEADLINE_S LOG_FORMAT""".split()
+
+
+def test_settings_have_the_names_of_the_contract() -> None:
+    assert {name.lower() for name in CONTRACT} <= set(Settings.model_fields)
+
+
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PORT": "9001", "MODELS_DIR": "/srv/m", "CORS_ORIGINS": "https://a.example, https://b.example"}.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    settings = Settings()
+    assert (settings.port, settings.models_dir) == (9001, Path("/srv/m"))
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_settings_take_an_empty_variable_for_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSERVE_API_KEYS_FILE", "")
+    assert Settings().api_keys_file is None
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("LATENTSERVE_PROT", "LATENTSERVE_PORT"), ("LATENTSERVE_MODEL_DIR", "LATENTSERVE_MODELS_DIR"), ("latentserve_x", "")],
+)
+def test_settings_refuse_an_unknown_variable_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ValidationError, match=f"{name} is not a setting; the nearest is {nearest}"):
+        Settings()
+
+
+def test_settings_ignore_the_variable_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSERVE_DATA_DIR", "/anywhere")
+    Settings()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"port": 70000}, {"workers": 0}, {"deadline_s": float("nan")}, {"log_format": "xml"}, {"colour": "red"}]
+)
+def test_settings_refuse_values_out_of_range(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1
