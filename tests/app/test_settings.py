@@ -18,7 +18,11 @@ def test_settings_have_the_names_of_the_contract() -> None:
 
 
 def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"PORT": "9001", "MODELS_DIR": "/srv/m", "CORS_ORIGINS": "https://a.example, https://b.example"}.items():
+    for name, value in {
+        "PORT": "9001",
+        "MODELS_DIR": "/srv/m",
+        "CORS_ORIGINS": "https://a.example, https://b.example",
+    }.items():
         monkeypatch.setenv(PREFIX + name, value)
     settings = Settings()
     assert (settings.port, settings.models_dir) == (9001, Path("/srv/m"))
@@ -32,7 +36,11 @@ def test_settings_take_an_empty_variable_for_absent(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("LATENTSERVE_PROT", "LATENTSERVE_PORT"), ("LATENTSERVE_MODEL_DIR", "LATENTSERVE_MODELS_DIR"), ("latentserve_x", "")],
+    [
+        ("LATENTSERVE_PROT", "LATENTSERVE_PORT"),
+        ("LATENTSERVE_MODEL_DIR", "LATENTSERVE_MODELS_DIR"),
+        ("latentserve_x", ""),
+    ],
 )
 def test_settings_refuse_an_unknown_variable_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch, name: str, nearest: str

@@ -1,0 +1,165 @@
+"""What the service says about itself: structured logs with request ids, and Prometheus metrics.
+
+Nothing here is a singleton: each application owns its `Metrics`, and only `python -m app` touches the logging of the
+process. The request id is a context variable, so that a log line written anywhere below a request carries it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import queue
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from logging.handlers import QueueHandler, QueueListener
+from typing import Literal, TextIO
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+LogFormat = Literal["human", "json"]
+
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+_LOG_QUEUE_LINES = 10_000
+"""Enough for a burst; beyond it lines are dropped, because a blocked terminal must not block the service."""
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""The id of the request being answered; "-" outside one."""
+
+
+class Metrics:
+    """The metrics of one application, in a registry of their own; base units (seconds, rows)."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "latentserve_http_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
+        )
+        self._duration = Histogram(
+            "latentserve_http_request_duration_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ["route", "method"],
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._rejected = Counter(
+            "latentserve_rejected", "Requests answered with a problem, by its code.", ["reason"], registry=self.registry
+        )
+        self._queue_rows = Gauge(
+            "latentserve_queue_rows", "Rows waiting for a graph.", ["graph"], registry=self.registry
+        )
+        self._batch_rows = Histogram(
+            "latentserve_batch_rows", "Rows of one graph run.", ["graph"], buckets=_ROW_BUCKETS, registry=self.registry
+        )
+        self._run_seconds = Histogram(
+            "latentserve_run_seconds",
+            "Duration of one graph run.",
+            ["graph"],
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._models = Gauge(
+            "latentserve_model_info",
+            "1 for each published model.",
+            ["model", "version", "status"],
+            registry=self.registry,
+        )
+
+    def count_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
+        """One request answered; `route` is the template (`/v1/models/{model}/sample`), never the address itself."""
+        self._requests.labels(route, method, str(status)).inc()
+        self._duration.labels(route, method).observe(seconds)
+
+    def count_rejection(self, reason: str) -> None:
+        """One request refused or failed, by its problem code."""
+        self._rejected.labels(reason).inc()
+
+    def set_queue_rows(self, graph: str, rows: int) -> None:
+        """How many rows wait for `graph` now."""
+        self._queue_rows.labels(graph).set(rows)
+
+    def observe_run(self, graph: str, *, rows: int, seconds: float) -> None:
+        """One graph run of `rows` rows took `seconds`."""
+        self._batch_rows.labels(graph).observe(rows)
+        self._run_seconds.labels(graph).observe(seconds)
+
+    def set_models(self, models: Iterable[tuple[str, str, str]]) -> None:
+        """Replace the published models by these (name, version, status)."""
+        self._models.clear()
+        for name, version, status in models:
+            self._models.labels(name, version, status).set(1)
+
+    def render(self) -> bytes:
+        """Everything, in the text format that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+
+class _DroppingQueueHandler(QueueHandler):
+    """Hands lines to the writing thread; drops them while that thread is blocked, rather than block a request."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            return
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        record.request_id = request_id.get()
+        return record
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": getattr(record, "request_id", "-"),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True, default=str)
+
+
+class _HumanFormatter(logging.Formatter):
+    """One readable line: time, level, message, then the fields as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        fields = "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
+        line = f"{time} {record.levelname.lower():7} {record.getMessage()}{fields}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+@contextmanager
+def logging_to(stream: TextIO, log_format: LogFormat | None = None) -> Iterator[None]:
+    """Send every log line of the process to `stream`, from a thread of its own, until the block ends.
+
+    `log_format` None means `human` where the stream is a terminal and `json` elsewhere.
+    """
+    writer = logging.StreamHandler(stream)
+    human = log_format == "human" or (log_format is None and stream.isatty())
+    writer.setFormatter(_HumanFormatter() if human else _JsonFormatter())
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(_LOG_QUEUE_LINES)
+    handler = _DroppingQueueHandler(lines)
+    listener = QueueListener(lines, writer)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    listener.start()
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        listener.stop()
