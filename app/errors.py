@@ -39,7 +39,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong field: a JSON pointer (RFC 6901), what is wrong, and the limit or the item's index where one applies."""
+    """One wrong field: a JSON pointer (RFC 6901), what is wrong, and the limit or item index where one applies."""
 
     pointer: str
     detail: str
