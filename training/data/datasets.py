@@ -1,0 +1,32 @@
+"""The data of a run, by name: MNIST, Fashion-MNIST, scikit-learn's digits, or any folder of pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from training.config import DataConfig
+from training.data.digits import load_scikit_digits
+from training.data.folder import load_folder
+from training.data.mnist import FASHION_MNIST, MNIST, load_published
+from training.data.splits import DataError, DataSplits, ImageSet
+
+__all__ = ["DataError", "DataSplits", "ImageSet", "load_splits"]
+
+
+def load_splits(config: DataConfig, data_dir: Path | None = None) -> DataSplits:
+    """The train, validation and test pictures that `config` asks for, at its size and channels.
+
+    `data_dir` holds the named sets, one folder each, and receives downloads; None takes it from the environment
+    variable LATENTSERVE_DATA_DIR, or else `data` under the working directory. Raises DataError with what to do.
+    """
+    where = data_dir or Path(os.environ.get("LATENTSERVE_DATA_DIR") or "data")
+    match config.set:
+        case "mnist":
+            return load_published(MNIST, config, where)
+        case "fashion_mnist":
+            return load_published(FASHION_MNIST, config, where)
+        case "digits":
+            return load_scikit_digits(config)
+        case "folder":
+            return load_folder(config)

@@ -1,0 +1,66 @@
+"""What every data set becomes: pictures as 8-bit arrays, split into train, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+
+class DataError(ValueError):
+    """The data cannot be had or used as configured; the message says what to do about it."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Pictures, and the index of each one's class where the set has classes."""
+
+    pictures: UInt8[np.ndarray, "n h w c"]
+    labels: Int64[np.ndarray, " n"] | None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def take(self, indices: Int64[np.ndarray, " m"]) -> ImageSet:
+        """The pictures at `indices`, in that order, with their labels."""
+        return ImageSet(self.pictures[indices], None if self.labels is None else self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class DataSplits:
+    """One data set, fitted to the run's size and channels. No picture is in two splits."""
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    classes: tuple[str, ...] | None
+    sha256: str
+    """Of the shapes, pixels and labels of the three splits in order: the same data gives the same digits anywhere."""
+    skipped: tuple[str, ...] = ()
+    """Files that could not be used, each with the reason: "cats/7.jpg: the picture cannot be decoded"."""
+
+    def summary(self, skipped_shown: int = 10) -> str:
+        """In words for the console: the sizes of the splits, and which files were skipped, at most `skipped_shown`."""
+        sizes = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test"
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        lines = [f"{self.name}: {sizes} pictures{classes}"]
+        if self.skipped:
+            lines.append(f"skipped {len(self.skipped):,} unreadable files:")
+            lines.extend(f"  {reason}" for reason in self.skipped[:skipped_shown])
+        if (more := len(self.skipped) - skipped_shown) > 0:
+            lines.append(f"  … and {more:,} more")
+        return "\n".join(lines)
+
+
+def fingerprint(*sets: ImageSet) -> str:
+    """sha256 of the sets' shapes, pixels and labels, in order, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for images in sets:
+        labels = np.empty(0, np.int64) if images.labels is None else images.labels
+        digest.update(f"{images.pictures.shape} {labels.shape}\n".encode())
+        digest.update(np.ascontiguousarray(images.pictures).data)
+        digest.update(np.ascontiguousarray(labels.astype("<i8")).data)
+    return digest.hexdigest()
