@@ -1,0 +1,126 @@
+"""Open an ONNX graph, hold it to its signature, run it. The only import of onnxruntime.
+
+A graph is loaded from the very bytes that were hashed, so what runs is what the manifest names; and because the runtime
+is never told where the file lies, a graph that keeps its weights in other files cannot pull them in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy.typing as npt
+import onnxruntime as ort
+
+from app.errors import ModelRejected
+from app.manifest import DType, GraphSignature, TensorSpec
+
+RUNTIME = f"onnxruntime {ort.__version__}"
+"""What runs the graphs; golden tolerances and published numbers refer to it."""
+
+Array = npt.NDArray[Any]
+
+_DTYPES: dict[str, DType] = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+_LOG_FATAL_ONLY = 4
+
+
+class GraphSession:
+    """One open graph. `run` blocks and may be called from any thread."""
+
+    def __init__(self, session: ort.InferenceSession, signature: GraphSignature) -> None:
+        self._session: ort.InferenceSession | None = session
+        self._output_names = [spec.name for spec in signature.outputs]
+        self.signature = signature
+
+    @classmethod
+    def open(cls, path: Path, signature: GraphSignature, *, threads: int = 1) -> Self:
+        """Open `path` after checking its sha256 and its tensors' names, types and shapes against `signature`.
+
+        Raises ModelRejected, with a reason that names the file but never its folder.
+        """
+        data = _read(path)
+        if (digest := hashlib.sha256(data).hexdigest()) != signature.sha256:
+            raise ModelRejected(f"{path.name}: sha256 is {digest[:12]}…, the manifest says {signature.sha256[:12]}…")
+        session = _open(data, path.name, threads)
+        _hold_to(path.name, "input", _specs(session.get_inputs(), path.name), signature.inputs)
+        _hold_to(path.name, "output", _specs(session.get_outputs(), path.name), signature.outputs)
+        return cls(session, signature)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The graph's outputs by name for inputs by name. Blocks; raises what onnxruntime raises."""
+        if self._session is None:
+            raise RuntimeError(f"{self.signature.file} is closed")
+        outputs = self._session.run(self._output_names, dict(feeds))
+        return dict(zip(self._output_names, cast("Sequence[Array]", outputs), strict=True))
+
+    def close(self) -> None:
+        """Let go of the graph and its memory; a run in another thread finishes first."""
+        self._session = None
+
+
+def describe_graph(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The inputs and outputs of the graph in `path`, as a manifest states them. Raises ModelRejected."""
+    session = _open(_read(path), path.name, threads=1)
+    return _specs(session.get_inputs(), path.name), _specs(session.get_outputs(), path.name)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelRejected(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _open(data: bytes, name: str, threads: int) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])
+    except (
+        Exception
+    ) as error:  # onnxruntime's exceptions share no base; their text may hold paths, so only the kind leaves
+        raise ModelRejected(f"{name} is not a graph that {RUNTIME} can open ({type(error).__name__})") from error
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = True
+    options.enable_mem_pattern = False  # one pattern would be kept for every batch size ever seen
+    options.use_deterministic_compute = True
+    options.log_severity_level = _LOG_FATAL_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
+    return options
+
+
+def _specs(nodes: Sequence[ort.NodeArg], name: str) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(node, name) for node in nodes)
+
+
+def _spec(node: ort.NodeArg, name: str) -> TensorSpec:
+    if node.type not in _DTYPES:
+        raise ModelRejected(f"{name}: {node.name} is a {node.type}; only {', '.join(_DTYPES)} are served")
+    shape = tuple(size if isinstance(size, int) else size or "?" for size in node.shape)
+    return TensorSpec(name=node.name, dtype=_DTYPES[node.type], shape=shape)
+
+
+def _hold_to(name: str, kind: str, found: Sequence[TensorSpec], promised: Sequence[TensorSpec]) -> None:
+    """Names, types and sizes must agree; what a varying dimension is called is free."""
+    if [_essence(spec) for spec in found] != [_essence(spec) for spec in promised]:
+        raise ModelRejected(f"{name}: its {kind}s are {_text(found)}, the manifest says {_text(promised)}")
+
+
+def _essence(spec: TensorSpec) -> tuple[str, str, tuple[int | None, ...]]:
+    return spec.name, spec.dtype, tuple(size if isinstance(size, int) else None for size in spec.shape)
+
+
+def _text(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.dtype}[{','.join(map(str, spec.shape))}]" for spec in specs) or "none"
