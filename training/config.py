@@ -99,7 +99,7 @@ class OptimiserConfig(_Section):
     betas: tuple[float, float] = (0.9, 0.999)  # GANs: (0, 0.9) or the paper's (0.5, 0.999)
     schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to zero at the last step
     clip_norm: PositiveFloat | None = 5.0  # of the whole gradient; None leaves it alone
-    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # exponential average of the weights; 0 keeps the raw ones
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # of the weights' average; 0 keeps the raw ones
     precision: Literal["float32", "bfloat16"] = "float32"  # of the nets; sums of log terms stay in float32
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from training.nets.dense import ImageShape
 
 SLOPE = 0.1
-"""Of the leaky ReLU. Cheaper on a CPU than the exponential family of activations, and bitwise alike at any batch size."""
+"""Of the leaky ReLU: cheaper on a CPU than exponential activations, and bitwise alike at any batch size."""
 
 
 class ResidualBlock(nn.Module):
@@ -56,7 +57,7 @@ class ConvolutionalEncoder(nn.Module):
         super().__init__()
         inner = sides(image_shape[1], len(channels))[-1]
         layers: list[nn.Module] = [nn.Conv2d(image_shape[0], channels[0], 5, stride=2, padding=2)]
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [residual_stack(before, blocks), nn.Conv2d(before, after, 3, stride=2, padding=1)]
         self.body = nn.Sequential(*layers, residual_stack(channels[-1], blocks))
         self.head = nn.Linear(channels[-1] * inner**2, features)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ ImageShape = tuple[int, int, int]
 def dense_stack(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers of the given widths with a ReLU after each."""
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -45,4 +46,5 @@ class DenseDecoder(nn.Module):
 
     def forward(self, latent: Float[Tensor, "batch size"]) -> Float[Tensor, "batch c h w"]:
         """The likelihood's parameters for each latent."""
-        return self.head(self.body(latent)).unflatten(1, self.image_shape)
+        picture: Tensor = self.head(self.body(latent)).unflatten(1, self.image_shape)
+        return picture

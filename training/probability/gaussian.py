@@ -27,7 +27,10 @@ def standard_log_density(x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*bat
 def kl_to_standard_normal(
     mean: Float[Tensor, "batch size"], scale: Float[Tensor, "batch size"]
 ) -> Float[Tensor, " batch"]:
-    """KL(N(mean, scale²) ‖ N(0, I)) per example (Kingma & Welling 2014, appendix B): ½ Σ (mean² + scale² − 1 − log scale²)."""
+    """KL(N(mean, scale²) ‖ N(0, I)) per example: ½ Σ (mean² + scale² − 1 − log scale²).
+
+    Kingma & Welling 2014, appendix B.
+    """
     return kl_per_dimension(mean, scale).sum(dim=-1)
 
 

@@ -45,7 +45,7 @@ class BernoulliLikelihood(Likelihood):
 class GaussianLikelihood(Likelihood):
     """Pixels in [0, 1] around a sigmoid mean, with one learned scale for all of them (Rybkin et al. 2021, σ-VAE).
 
-    The density is of pixel values, so its nats may be negative or positive and are not comparable with a discrete model's.
+    A density of pixel values: its nats have either sign and do not compare with those of a discrete model.
     """
 
     spec = LikelihoodSpec(kind="gaussian", nats_of="density of pixels in [0, 1]", discrete=False)

@@ -73,9 +73,7 @@ class VariationalAutoencoder(nn.Module):
         output = self.decoder(latent.flatten(0, 1)).float()  # (B·K, C, H, W)
         return self.likelihood.log_density(image[:, None], output.unflatten(0, latent.shape[:2]))
 
-    def evidence(
-        self, image: Float[Tensor, "batch c h w"], noise: Float[Tensor, "batch samples size"]
-    ) -> Evidence:
+    def evidence(self, image: Float[Tensor, "batch c h w"], noise: Float[Tensor, "batch samples size"]) -> Evidence:
         """The log terms of the draws z = mean + scale · noise."""
         mean, scale = (part[:, None] for part in self.posterior(image))  # (B, 1, D)
         latent = mean + scale * noise

@@ -1,4 +1,4 @@
-"""The ELBO as a training signal, per example and in nats. What is maximised is called `elbo`, what is minimised `loss`."""
+"""The ELBO as a training signal, per example, in nats. What is maximised is an `elbo`, what is minimised a `loss`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def elbo_terms(
     *,
     kl: Literal["closed_form", "sampled"],
 ) -> ElboTerms:
-    """The one-draw ELBO of each image (Kingma & Welling 2014: equation 7 with the closed-form KL, 6 with the sampled one).
+    """The one-draw ELBO of each image.
 
-    Both are unbiased; the closed form has the lower variance, the sampled one works for any prior and posterior.
+    Kingma & Welling 2014: equation 7 with the closed-form KL, equation 6 with the sampled one. Both are unbiased; the
+    closed form has the lower variance, the sampled one works for any prior and posterior.
     """
     mean, scale = model.posterior(image)
     latent = mean + scale * noise

@@ -1,0 +1,51 @@
+"""Where a run keeps its things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tomli_w
+from numpy.typing import NDArray
+
+from app.images.pixels import contact_sheet
+from app.images.raster import encode_png
+from training.config import RunConfig
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One folder a run: the configuration, the journal, the checkpoint, and pictures."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The whole configuration, defaults included."""
+        return self.path / "run.toml"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last checkpoint."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def provenance_file(self) -> Path:
+        """Where the run comes from."""
+        return self.path / "provenance.json"
+
+    def create(self, config: RunConfig) -> None:
+        """Make the folder and write the configuration into it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.config_file.write_text(tomli_w.dumps(config.as_toml_document()), encoding="utf-8")
+
+    def save_picture(self, name: str, picture: NDArray[np.uint8]) -> None:
+        """Write one picture (H, W, C) as `<name>.png`."""
+        path = self.path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(picture))
+
+    def save_grid(self, name: str, pictures: NDArray[np.uint8]) -> None:
+        """Write pictures (N, H, W, C) as one contact sheet."""
+        self.save_picture(name, contact_sheet(pictures))

@@ -1,0 +1,160 @@
+"""Training a VAE: an explicit loop of named steps, every one a function of (seed, step) and the state before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.images.pixels import to_bytes, to_floats
+from app.manifest import PixelRange
+from training.config import RunConfig, VaeConfig
+from training.data.datasets import DataSplits, ImageSet
+from training.loops.averaging import WeightAverage
+from training.loops.checkpoint import Checkpoint, CheckpointClock, load_checkpoint, save_checkpoint
+from training.loops.journal import Journal
+from training.loops.run_folder import RunFolder
+from training.loops.schedule import (
+    FIXED_DRAW,
+    Plan,
+    learning_rate_factor,
+    precision,
+    set_learning_rate,
+    step_generator,
+)
+from training.vae.model import VariationalAutoencoder
+from training.vae.objective import ElboTerms, elbo_terms, negative_elbo_loss, warmup_weight
+
+PIXELS = PixelRange(low=0.0, high=1.0)
+VALIDATION_IMAGES = 1000
+SAMPLES = 64
+RECORD_EVERY_STEPS = 50
+
+
+@dataclass
+class VaeTraining:
+    """The state of a run: the net, its average, the optimiser and how many steps are behind it."""
+
+    config: RunConfig
+    settings: VaeConfig
+    device: torch.device
+    net: VariationalAutoencoder
+    average: WeightAverage[VariationalAutoencoder]
+    optimiser: torch.optim.Adam
+    step: int = 0
+    train_seconds: float = 0.0
+
+    @classmethod
+    def start(cls, config: RunConfig, device: torch.device) -> VaeTraining:
+        """A fresh run: weights drawn from the run's seed."""
+        settings = config.model
+        if not isinstance(settings, VaeConfig):
+            raise TypeError(f"this loop trains VAEs, the configuration describes a {settings.family}")
+        torch.manual_seed(config.seed)
+        net = VariationalAutoencoder.from_config(settings, config.data)
+        net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = torch.optim.Adam(net.parameters(), lr=config.optimiser.learning_rate, betas=config.optimiser.betas)
+        return cls(config, settings, device, net, WeightAverage(net, config.optimiser.average_decay), optimiser)
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that the next step depends on."""
+        return {
+            "step": self.step,
+            "train_seconds": self.train_seconds,
+            "net": self.net.state_dict(),
+            "average": self.average.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def restore(self, state: Checkpoint) -> None:
+        """Go on where `checkpoint` left off."""
+        self.step = state["step"]
+        self.train_seconds = state["train_seconds"]
+        self.net.load_state_dict(state["net"])
+        self.average.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def train_vae(
+    config: RunConfig, data: DataSplits, run: RunFolder, *, device: torch.device, resume: bool, progress: bool
+) -> VariationalAutoencoder:
+    """Train to the last epoch and return the averaged net; pictures, journal and checkpoint go to the run folder."""
+    training = VaeTraining.start(config, device)
+    if resume:
+        training.restore(load_checkpoint(run.checkpoint))
+    plan = Plan.of(config, len(data.train))
+    clock = CheckpointClock(config.checkpoint_every_s)
+    with Journal(run.path, plan, done_steps=training.step, progress=progress) as journal:
+        for chosen in plan.batches(done_steps=training.step):
+            terms = _optimisation_step(training, plan, data.train.pictures[chosen])
+            journal.advance()
+            if training.step % RECORD_EVERY_STEPS == 0:
+                journal.record(training.step, _training_numbers(terms))
+            if training.step % plan.steps_per_epoch == 0:
+                _end_of_epoch(training, plan, data.validation, run, journal)
+            training.train_seconds += clock.lap()
+            if clock.due() or training.step == plan.total_steps:
+                save_checkpoint(run.checkpoint, training.checkpoint())
+    return training.average.average
+
+
+def _optimisation_step(training: VaeTraining, plan: Plan, pictures: NDArray[np.uint8]) -> ElboTerms:
+    """One step of Adam on the batch's mean loss; returns the terms before the step."""
+    settings, optimiser = training.settings.objective, training.config.optimiser
+    generator = step_generator(training.config.seed, training.step)
+    image = observed(pictures, generator if training.config.data.binarise else None).to(training.device)
+    noise = torch.randn(len(image), training.settings.latent_size, generator=generator).to(training.device)
+    with precision(optimiser, training.device):
+        terms = elbo_terms(training.net, image, noise, kl=settings.kl)
+    weight = warmup_weight(training.step / plan.steps_per_epoch, settings.warmup_epochs)
+    factor = learning_rate_factor(optimiser, training.step, plan.total_steps)
+    set_learning_rate(training.optimiser, optimiser.learning_rate * factor)
+    training.optimiser.zero_grad(set_to_none=True)
+    negative_elbo_loss(terms, kl_weight=weight).mean().backward()
+    if optimiser.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(training.net.parameters(), optimiser.clip_norm)
+    training.optimiser.step()
+    training.average.update(training.net, training.step)
+    training.step += 1
+    return terms
+
+
+def observed(pictures: NDArray[np.uint8], coin: torch.Generator | None) -> Float[Tensor, "batch c h w"]:
+    """Pictures (B, H, W, C) as the x that is modelled: pixels in [0, 1], or coins tossed with them as odds."""
+    image = torch.from_numpy(to_floats(pictures, PIXELS))
+    return image if coin is None else torch.bernoulli(image, generator=coin)
+
+
+def _training_numbers(terms: ElboTerms) -> dict[str, float]:
+    means = {"elbo_nats": terms.elbo, "reconstruction_nats": terms.reconstruction, "kl_nats": terms.kl}
+    return {name: float(value.detach().mean()) for name, value in means.items()}
+
+
+def _end_of_epoch(training: VaeTraining, plan: Plan, validation: ImageSet, run: RunFolder, journal: Journal) -> None:
+    """Validate the averaged net on the same images and noise every time; draw pictures every few epochs."""
+    epoch = training.step // plan.steps_per_epoch
+    generator = step_generator(training.config.seed, FIXED_DRAW)
+    coin = generator if training.config.data.binarise else None
+    image = observed(validation.pictures[:VALIDATION_IMAGES], coin).to(training.device)
+    noise = torch.randn(len(image), training.settings.latent_size, generator=generator).to(training.device)
+    net = training.average.average
+    with torch.no_grad(), precision(training.config.optimiser, training.device):
+        elbo = torch.cat(
+            [
+                elbo_terms(net, *part, kl="closed_form").elbo
+                for part in zip(image.split(250), noise.split(250), strict=True)
+            ]
+        )
+        journal.record(training.step, {"validation_elbo_nats": float(elbo.mean())})
+        if epoch % training.config.samples_every_epochs == 0 or training.step == plan.total_steps:
+            run.save_grid(f"samples/epoch_{epoch:04d}", _as_pictures(net.decode(noise[:SAMPLES])))
+            pairs = torch.stack([image[:SAMPLES], net.decode(net.posterior(image[:SAMPLES]).mean)], dim=1)
+            run.save_grid(f"reconstructions/epoch_{epoch:04d}", _as_pictures(pairs.flatten(0, 1)))
+
+
+def _as_pictures(image: Float[Tensor, "batch c h w"]) -> NDArray[np.uint8]:
+    return to_bytes(image.float().cpu().numpy(), PIXELS)
