@@ -1,7 +1,7 @@
 """Any folder of pictures as a data set, read by the code that the service reads uploads with.
 
 Pictures are PNG, JPEG or WebP files anywhere below the folder; hidden files, hidden folders and other files are left
-alone. Where every picture lies in a subfolder, the subfolders directly below are the classes.
+alone. Where every picture lies in one of several subfolders, the subfolders directly below are the classes.
 
 The split follows the sha256 of a file's content: copies of one picture always share a split, renaming changes nothing,
 and adding pictures moves none of the old ones, unless the config fixes the numbers of validation or test pictures.
@@ -134,10 +134,9 @@ def _refuse_few(folder: Path, pictures: Sequence[_Picture], skipped: Sequence[st
 
 
 def _classes(paths: Sequence[Path]) -> tuple[str, ...] | None:
-    """The subfolders that hold the pictures, sorted; None when a picture lies in none."""
-    if any(len(path.parts) == 1 for path in paths):
-        return None
-    return tuple(sorted({path.parts[0] for path in paths}))
+    """The subfolders that hold the pictures, sorted; None when there is one only, or a picture lies in none."""
+    names = sorted({path.parts[0] for path in paths})
+    return tuple(names) if len(names) > 1 and all(len(path.parts) > 1 for path in paths) else None
 
 
 def _labels(pictures: Sequence[_Picture], classes: tuple[str, ...] | None) -> Int64[np.ndarray, " n"] | None:
