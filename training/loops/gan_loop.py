@@ -201,7 +201,7 @@ def _descend(training: GanTraining, optimiser: torch.optim.Adam, player: nn.Modu
     """Move one player alone down its loss; returns the norm of its whole gradient before clipping."""
     parameters = list(player.parameters())
     optimiser.zero_grad(set_to_none=True)
-    loss.backward(inputs=parameters)  # the other player's gradients would be computed for nothing
+    torch.autograd.backward(loss, inputs=parameters)  # the other player's gradients would be computed for nothing
     norm = nn.utils.clip_grad_norm_(parameters, training.config.optimiser.clip_norm or inf)
     optimiser.step()
     return norm

@@ -69,7 +69,8 @@ def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The CPU generator of one step, from (seed, step) alone: a resumed run draws what an unbroken one does."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint32)  # PyTorch reads 32 bits of a seed on CPU
+    return torch.Generator().manual_seed(int(mixed[0]))
 
 
 def precision(config: OptimiserConfig, device: torch.device) -> AbstractContextManager[None]:

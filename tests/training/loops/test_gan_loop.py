@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from training.config import DataConfig, RunConfig
+from training.data.datasets import DataSplits, load_splits
+from training.gan.model import GenerativeAdversarialNetwork
+from training.loops import gan_loop
+from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.loops.gan_loop import GanTraining, train_gan
+from training.loops.run_folder import RunFolder
+
+CPU = torch.device("cpu")
+EPOCHS, BATCH = 3, 32
+IMAGES = 5 * BATCH  # five steps an epoch
+BATCH_NORMS = {"generator_batch_norm": True, "discriminator_batch_norm": True, "spectral_norm": False}
+
+
+class _Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSplits:
+    splits = load_splits(DataConfig(set="digits", size=8))
+    train = splits.train.take(np.arange(IMAGES))
+    return DataSplits("digits", train, splits.validation, splits.test, splits.classes, splits.sha256)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("interrupted_at", [1, 7, 10])  # within an epoch and at the end of one
+def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
+    digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_at: int, precision: str
+) -> None:
+    config = _config(objective={"discriminator_steps": 2}, optimiser={"precision": precision})
+    _train(config, digits, tmp_path / "unbroken")
+    monkeypatch.setattr(gan_loop, "save_checkpoint", _dying_after(interrupted_at))
+    with pytest.raises(_Killed):
+        _train(config, digits, tmp_path / "broken")
+    monkeypatch.undo()
+    torch.manual_seed(12345)  # a new process starts with another state
+    _train(config, digits, tmp_path / "broken", resume=True)
+    assert _identical(_last_state(tmp_path / "unbroken"), _last_state(tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("kind", ["minimax", "non_saturating", "hinge"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("spectral_norm", [True, False])
+def test_every_objective_moves_both_nets_and_stays_finite(
+    digits: DataSplits, tmp_path: Path, kind: str, precision: str, spectral_norm: bool
+) -> None:
+    config = _config(
+        model={"spectral_norm": spectral_norm}, objective={"kind": kind}, optimiser={"precision": precision}
+    )
+    start = GanTraining.start(config, CPU).net
+    end = _train(config, digits, tmp_path)
+    for before, after in [(start.generator, end.generator), (start.discriminator, end.discriminator)]:
+        assert _weights(after).isfinite().all()
+        assert (_weights(after) - _weights(before)).abs().max() > 1e-4
+
+
+def test_average_carries_the_running_statistics(digits: DataSplits, tmp_path: Path) -> None:
+    config = _config(model={"generator_batch_norm": True}, optimiser={"average_decay": 0.999})
+    averaged = _train(config, digits, tmp_path).generator
+    raw = GanTraining.start(config, CPU)
+    raw.restore(load_checkpoint(RunFolder(tmp_path).checkpoint))
+    kept, current = _running_means(averaged), _running_means(raw.net.generator)
+    assert kept.abs().max() > 0  # not what a batch norm starts from
+    assert not torch.allclose(kept, current)
+
+
+def test_average_without_decay_is_the_generator_itself(digits: DataSplits, tmp_path: Path) -> None:
+    config = _config(model={"generator_batch_norm": True}, optimiser={"average_decay": 0.0})
+    averaged = _train(config, digits, tmp_path).generator
+    raw = GanTraining.start(config, CPU)
+    raw.restore(load_checkpoint(RunFolder(tmp_path).checkpoint))
+    assert _identical(averaged.state_dict(), raw.net.generator.state_dict())
+
+
+@pytest.mark.parametrize(("discriminator_steps", "updates"), [(1, 15), (2, 7), (4, 3)])
+def test_generator_moves_once_for_the_set_number_of_discriminator_steps(
+    digits: DataSplits, tmp_path: Path, discriminator_steps: int, updates: int
+) -> None:
+    _train(_config(objective={"discriminator_steps": discriminator_steps}), digits, tmp_path)
+    state = load_checkpoint(RunFolder(tmp_path).checkpoint)
+    assert _adam_steps(state["discriminator_optimiser"]) == {EPOCHS * IMAGES // BATCH}
+    assert _adam_steps(state["generator_optimiser"]) == {updates}
+
+
+def test_discriminator_learns_at_its_own_rate(digits: DataSplits, tmp_path: Path) -> None:
+    _train(_config(optimiser={"discriminator_learning_rate": 5e-4}), digits, tmp_path)
+    state = load_checkpoint(RunFolder(tmp_path).checkpoint)
+    rates = [state[f"{player}_optimiser"]["param_groups"][0]["lr"] for player in ("generator", "discriminator")]
+    assert rates == [2e-4, 5e-4]
+
+
+def test_journal_tells_both_players_numbers(
+    digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gan_loop, "RECORD_EVERY_GENERATOR_STEPS", 3)
+    _train(_config(objective={"discriminator_steps": 2}), digits, tmp_path)
+    records = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [record["step"] for record in records] == [6, 12]
+    for record in records:
+        assert set(record) >= {"discriminator_loss", "generator_loss"}
+        assert 0 <= record["discriminator_real_accuracy"] <= 1
+        assert 0 <= record["discriminator_fake_accuracy"] <= 1
+        assert min(record[f"{player}_gradient_norm"] for player in ("generator", "discriminator")) > 0
+        assert record["images_per_s"] > 0
+
+
+def test_samples_are_drawn_every_few_epochs_and_at_the_end(digits: DataSplits, tmp_path: Path) -> None:
+    _train(_config(), digits, tmp_path)
+    grids = sorted((tmp_path / "samples").iterdir())
+    assert [grid.name for grid in grids] == ["epoch_0002.png", "epoch_0003.png"]
+    with Image.open(grids[0]) as grid:
+        assert grid.width * grid.height >= gan_loop.SAMPLES * 8 * 8
+
+
+def test_trained_model_answers_each_image_alone(digits: DataSplits, tmp_path: Path) -> None:
+    model = _train(_config(model=BATCH_NORMS), digits, tmp_path)
+    latents = torch.randn(5, 6)
+    images = model.generator(latents)
+    torch.testing.assert_close(model.generator(latents[:1]), images[:1])
+    torch.testing.assert_close(model.discriminator(images[:1]), model.discriminator(images)[:1])
+
+
+def test_discriminator_tells_noise_from_digits_when_the_generator_hardly_moves(
+    digits: DataSplits, tmp_path: Path
+) -> None:
+    config = _config(
+        objective={"kind": "non_saturating"},
+        optimiser={"epochs": 8, "learning_rate": 1e-12, "discriminator_learning_rate": 2e-3},
+    )
+    model = _train(config, digits, tmp_path)
+    real = torch.from_numpy(gan_loop.to_floats(digits.test.pictures[:64], gan_loop.PIXELS))
+    fake = model.generator(torch.randn(64, 6))
+    assert (model.discriminator(real) > 0).float().mean() > 0.95
+    assert (model.discriminator(fake) < 0).float().mean() > 0.95
+
+
+def test_loop_refuses_the_configuration_of_another_family(digits: DataSplits, tmp_path: Path) -> None:
+    config = RunConfig.model_validate(
+        {"name": "x", "title": "x", "data": {"set": "digits", "size": 8}, "model": {"family": "vae"}}
+    )
+    with pytest.raises(TypeError, match="vae"):
+        _train(config, digits, tmp_path)
+
+
+def _config(
+    *,
+    model: Mapping[str, object] = MappingProxyType({}),
+    objective: Mapping[str, object] = MappingProxyType({}),
+    optimiser: Mapping[str, object] = MappingProxyType({}),
+) -> RunConfig:
+    """A tiny GAN, hinge with spectral norm and no batch norm, less what the test changes."""
+    sizes = {"family": "gan", "latent_size": 6, "generator_channels": 4, "discriminator_channels": 4}
+    norms = {"spectral_norm": True, "generator_batch_norm": False, "discriminator_batch_norm": False}
+    steps = {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": 2e-4, "betas": (0.0, 0.9), "average_decay": 0.9}
+    return RunConfig.model_validate(
+        {
+            "name": "tiny_gan",
+            "title": "A tiny GAN",
+            "seed": 3,
+            "data": {"set": "digits", "size": 8},
+            "model": {**sizes, **norms, **model, "objective": {"kind": "hinge", **objective}},
+            "optimiser": {**steps, "schedule": "constant", **optimiser},
+            "samples_every_epochs": 2,
+            "checkpoint_every_s": 1e-9,  # a checkpoint after every step
+        }
+    )
+
+
+def _train(config: RunConfig, data: DataSplits, folder: Path, *, resume: bool = False) -> GenerativeAdversarialNetwork:
+    run = RunFolder(folder)
+    run.create(config)
+    return train_gan(config, data, run, device=CPU, resume=resume, progress=False)
+
+
+def _dying_after(step: int) -> Callable[[Path, Checkpoint], None]:
+    def save_and_die(path: Path, state: Checkpoint) -> None:
+        save_checkpoint(path, state)
+        if state["step"] == step:
+            raise _Killed
+
+    return save_and_die
+
+
+def _last_state(folder: Path) -> Checkpoint:
+    """The last checkpoint, less the seconds that the run took."""
+    state = load_checkpoint(RunFolder(folder).checkpoint)
+    del state["train_seconds"]
+    return state
+
+
+def _identical(left: object, right: object) -> bool:
+    if isinstance(left, Tensor):
+        return isinstance(right, Tensor) and torch.equal(left, right)
+    if isinstance(left, dict):
+        return isinstance(right, dict) and _identical([*left.items()], [*right.items()])
+    if isinstance(left, list | tuple):
+        return isinstance(right, list | tuple) and len(left) == len(right) and all(map(_identical, left, right))
+    return bool(left == right)
+
+
+def _weights(net: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(net.parameters())
+
+
+def _running_means(net: nn.Module) -> Tensor:
+    return torch.cat([layer.running_mean for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)])
+
+
+def _adam_steps(state: Checkpoint) -> set[int]:
+    return {int(parameter["step"]) for parameter in state["state"].values()}
