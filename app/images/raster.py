@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -91,15 +91,18 @@ def read_picture(data: bytes, space: ImageSpace, *, max_pixels: int) -> Bytes:
 
 def encode_png(picture: Bytes, receipt: str | None = None) -> bytes:
     """A picture (H,W,C) as PNG, with `receipt` in an iTXt chunk named `latentserve`. The same input, the same bytes."""
-    info = PngInfo()
+    info, buffer = PngInfo(), io.BytesIO()
     if receipt is not None:
         info.add_itxt(RECEIPT_KEYWORD, receipt)
-    return _save(_image(picture), format="PNG", pnginfo=info)
+    _image(picture).save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 def encode_webp(picture: Bytes) -> bytes:
     """A picture (H,W,C) as lossless WebP."""
-    return _save(_image(picture), format="WEBP", lossless=True)
+    buffer = io.BytesIO()
+    _image(picture).save(buffer, format="WEBP", lossless=True)
+    return buffer.getvalue()
 
 
 def encode_animation(frames: Bytes, kind: AnimationKind, *, frame_ms: int = 80) -> bytes:
@@ -109,14 +112,17 @@ def encode_animation(frames: Bytes, kind: AnimationKind, *, frame_ms: int = 80) 
     shown longer. GIF holds times in hundredths of a second: `frame_ms` is a multiple of 10 there, or is rounded down.
     """
     first, *rest = [_image(frame) for frame in frames]
-    match kind:
-        case "gif":
-            return _save(first, format="GIF", save_all=True, append_images=rest, duration=frame_ms, loop=0)
-        case "webp":
-            options = {"lossless": True, "minimize_size": False}
-            return _save(first, format="WEBP", save_all=True, append_images=rest, duration=frame_ms, loop=0, **options)
-        case "apng":
-            return _save(first, format="PNG", save_all=True, append_images=rest, duration=frame_ms, loop=0)
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        format={"gif": "GIF", "webp": "WEBP", "apng": "PNG"}[kind],
+        save_all=True,
+        append_images=rest,
+        duration=frame_ms,
+        loop=0,
+        lossless=True,  # WebP's alone; the others are lossless or ignore it
+    )
+    return buffer.getvalue()
 
 
 def _check_size(data: bytes, media_type: str, max_pixels: int) -> None:
@@ -172,9 +178,3 @@ def _mode(space: ImageSpace) -> Literal["L", "RGB"]:
 
 def _image(picture: Bytes) -> Image.Image:
     return Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
-
-
-def _save(image: Image.Image, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, **options)
-    return buffer.getvalue()

@@ -1,0 +1,46 @@
+"""Sums, sweeps and prior densities of latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from app.manifest import PriorKind
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+def combine(weights: Sequence[float] | Doubles, points: Floats) -> Floats:
+    """The weighted sum (D,) of T points (T,D), summed in double precision."""
+    return (np.asarray(weights, np.float64) @ points.astype(np.float64)).astype(np.float32)
+
+
+def rescale_to_typical(latent: Floats) -> Floats:
+    """The latent (D,) moved along its ray to the norm √D, where a standard normal's mass lies; the origin stays."""
+    norm = np.linalg.norm(latent.astype(np.float64))
+    return latent if norm == 0 else (latent * (math.sqrt(latent.size) / norm)).astype(np.float32)
+
+
+def log_prior_nats(latents: Floats, prior: PriorKind) -> Doubles | None:
+    """log p(z) in nats of each latent (N,D), as (N,); None where the space has no prior."""
+    if prior == "none":
+        return None
+    squares = np.square(latents.astype(np.float64)).sum(axis=1)
+    return np.asarray(-0.5 * (squares + latents.shape[1] * math.log(2 * math.pi)))
+
+
+def traverse(latent: Floats, dimensions: Sequence[int], *, extent: float, steps: int) -> tuple[Floats, Doubles]:
+    """Sweep chosen dimensions of one latent (D,), one after another, through −extent … extent.
+
+    Returns latents (len(dimensions)·steps, D), a whole sweep a dimension, and the `steps` values that the swept number
+    takes in each.
+    """
+    values = np.linspace(-extent, extent, steps)
+    latents = np.tile(latent, (len(dimensions), steps, 1)).astype(np.float32)
+    for sweep, dimension in zip(latents, dimensions, strict=True):
+        sweep[:, dimension] = values
+    return latents.reshape(-1, latent.size), values

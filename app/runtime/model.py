@@ -1,0 +1,233 @@
+"""GenerativeModel: what one model version can do, in arrays. Noise is drawn here, rows are batched below."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.density.bounds import Bounds, bounds
+from app.errors import CapabilityNotOffered
+from app.images.pixels import observe, to_bytes
+from app.latent.noise import Stream, standard_normal
+from app.manifest import GraphRole, Manifest
+from app.runtime.batch import Array
+from app.runtime.batcher import Answer, Batcher
+from app.runtime.version import Version
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+_EVIDENCE_SAMPLES = 16
+"""Importance samples that a row of the evidence graph holds at most, so that bounding rows bounds its memory too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that a request waited for the graph and ran in it."""
+
+    queue_s: float
+    run_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Pictures (N,H,W,C)."""
+
+    images: Bytes
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Pictures (N,H,W,C) and the latents (N,D) that they were decoded from."""
+
+    latents: Floats
+    images: Bytes
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Of N pictures: posterior mean (N,D), scale (N,D) where the encoder has one, draws (N,draws,D)."""
+
+    mean: Floats
+    scale: Floats | None
+    draws: Floats
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Bounds on log p(x), one a picture."""
+
+    bounds: list[Bounds]
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Realism:
+    """The discriminator's logits (N,): positive where it takes a picture for real."""
+
+    logits: Floats
+    timing: Timing
+
+
+class GenerativeModel:
+    """One model version. Every method may run concurrently; `deadline` is a `time.monotonic()` moment.
+
+    All raise CapabilityNotOffered where the version lacks the graph, and what `Batcher.submit` raises.
+    """
+
+    def __init__(self, version: Version, *, max_batch_rows: int, queue_rows: int) -> None:
+        self._version = version
+        self._batchers = {
+            role: Batcher(session.run, max_batch_rows=max_batch_rows, queue_rows=queue_rows, name=f"{self.ref} {role}")
+            for role, session in version.sessions.items()
+        }
+
+    @property
+    def manifest(self) -> Manifest:
+        """The version's manifest."""
+        return self._version.manifest
+
+    @property
+    def ref(self) -> str:
+        """`name@version`."""
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the version lies."""
+        return self._version.folder
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown; empty when there is none."""
+        return self._version.card
+
+    @property
+    def preview_png(self) -> bytes | None:
+        """The preview picture."""
+        return self._version.preview_png
+
+    @property
+    def map_json(self) -> bytes | None:
+        """Encoded held-out images as 2-D points."""
+        return self._version.map_json
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What a client may ask for."""
+        return self.manifest.capabilities
+
+    async def sample(
+        self,
+        seed: int,
+        indices: Sequence[int],
+        *,
+        temperature: float = 1.0,
+        truncation: float | None = None,
+        deadline: float | None = None,
+    ) -> Samples:
+        """Pictures from the prior: those at `indices` of a seed, the same whatever else is sampled.
+
+        `temperature` scales the noise; `truncation` conditions it on |z| ≤ truncation before that.
+        """
+        noise = await asyncio.to_thread(self._noise, seed, indices, truncation=truncation)
+        latents = noise * np.float32(temperature)
+        decoded = await self.decode(latents, deadline=deadline)
+        return Samples(latents, decoded.images, decoded.timing)
+
+    def seed_latents(self, seed: int, indices: Iterable[int]) -> Floats:
+        """The latents (N,D) that sampling with this seed gives at `indices`."""
+        return self._noise(seed, indices)
+
+    async def decode(self, latents: Floats, *, deadline: float | None = None) -> Decoded:
+        """Pictures of latents (N,D)."""
+        answer = await self._ask("latent_to_image", "decode", {"latent": latents}, deadline)
+        images = await asyncio.to_thread(to_bytes, answer.outputs["image"], self.manifest.image.pixel_range)
+        return Decoded(images, _timing(answer))
+
+    async def encode(self, pictures: Bytes, *, draws: int = 0, seed: int = 0, deadline: float | None = None) -> Encoded:
+        """Posteriors of pictures (N,H,W,C), with `draws` samples each; picture i draws from index i of the seed.
+
+        Where an encoder states no mean, its central draw stands for it.
+        """
+        self._require("image_to_latent", "encode")
+        count, size = len(pictures), self.manifest.latent.size
+        noise = np.zeros((count, 1 + draws, size), np.float32)
+        drawn = await asyncio.to_thread(self._noise, seed, range(count), copies=draws, stream=Stream.POSTERIOR)
+        noise[:, 1:] = drawn.reshape(count, draws, size)
+        feeds = {
+            "image": np.repeat(observe(pictures, self.manifest.image), 1 + draws, axis=0),
+            "noise": noise.reshape(-1, size),
+        }
+        answer = await self._ask("image_to_latent", "encode", feeds, deadline)
+        outputs = {name: array.reshape(count, 1 + draws, size) for name, array in answer.outputs.items()}
+        mean, scale = outputs.get("mean", outputs["latent"])[:, 0], outputs.get("scale")
+        return Encoded(mean, None if scale is None else scale[:, 0], outputs["latent"][:, 1:], _timing(answer))
+
+    async def score(self, pictures: Bytes, *, samples: int, seed: int, deadline: float | None = None) -> Scores:
+        """Bounds on log p(x) of pictures (N,H,W,C), from `samples` posterior samples each.
+
+        Picture i draws from index i of the seed; fewer samples are the first of more.
+        """
+        self._require("image_to_evidence", "score")
+        count, size = len(pictures), self.manifest.latent.size
+        pieces = math.ceil(samples / _EVIDENCE_SAMPLES)
+        length = math.ceil(samples / pieces)
+        noise = await asyncio.to_thread(
+            self._noise, seed, range(count), copies=pieces * length, stream=Stream.IMPORTANCE
+        )
+        feeds = {
+            "image": np.repeat(observe(pictures, self.manifest.image), pieces, axis=0),
+            "noise": noise.reshape(count * pieces, length, size),
+        }
+        answer = await self._ask("image_to_evidence", "score", feeds, deadline)
+        terms = {name: array.reshape(count, -1)[:, :samples] for name, array in answer.outputs.items()}
+        return Scores(
+            [bounds(**{name: term[i] for name, term in terms.items()}) for i in range(count)], _timing(answer)
+        )
+
+    async def realism(self, pictures: Bytes, *, deadline: float | None = None) -> Realism:
+        """What the discriminator says of pictures (N,H,W,C)."""
+        self._require("image_to_realism", "realism")
+        feeds = {"image": observe(pictures, self.manifest.image)}
+        answer = await self._ask("image_to_realism", "realism", feeds, deadline)
+        return Realism(answer.outputs["logit"], _timing(answer))
+
+    async def close(self) -> None:
+        """Finish what was asked, take nothing new, let go of the graphs."""
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+        for session in self._version.sessions.values():
+            session.close()
+
+    def _noise(
+        self,
+        seed: int,
+        indices: Iterable[int],
+        *,
+        copies: int = 1,
+        stream: Stream = Stream.SAMPLE,
+        truncation: float | None = None,
+    ) -> Floats:
+        size = copies * self.manifest.latent.size
+        return standard_normal(seed, indices, size, stream=stream, truncation=truncation)
+
+    def _require(self, role: GraphRole, capability: str) -> None:
+        if role not in self._batchers:
+            raise CapabilityNotOffered(f"{self.ref} cannot {capability}", capabilities=self.capabilities)
+
+    async def _ask(self, role: GraphRole, capability: str, feeds: dict[str, Array], deadline: float | None) -> Answer:
+        self._require(role, capability)
+        return await self._batchers[role].submit(feeds, deadline=deadline)
+
+
+def _timing(answer: Answer) -> Timing:
+    return Timing(answer.queue_s, answer.run_s)

@@ -1,0 +1,212 @@
+"""The model repository: a folder of `<name>/<version>/`, watched, its versions loaded, replaced and let go.
+
+Publication is a rename, so a folder with a version's name is whole. A version that must not be served is remembered
+with its reason and never stops the others; it is tried again when its files change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from app.errors import ModelNotFound, ModelRejected, ModelUnavailable, shorten
+from app.manifest import NAME_PATTERN, Manifest
+from app.runtime.model import GenerativeModel
+from app.runtime.version import open_version, read_manifest
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
+_VERSION = re.compile(r"[1-9][0-9]{0,8}\Z")
+
+Key = tuple[str, int]
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""Name, size, modification time in ns and inode of every file in a version's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model of the catalogue. `version` is the one that its bare name means, `versions` all that are ready.
+
+    `reason` says why the newest version is not served, also where an older one stands in for it.
+    """
+
+    name: str
+    version: int
+    versions: tuple[int, ...]
+    status: Literal["ready", "failed"]
+    model: GenerativeModel | None
+    reason: str | None
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """One version as last seen on disk: its model, or why there is none, or both where bad files replaced good ones."""
+
+    fingerprint: Fingerprint
+    model: GenerativeModel | None
+    reason: str | None
+    manifest: Manifest | None
+
+
+class ModelRepository:
+    """The versions under `root`, kept up to date every `poll_interval_s` between `open` and `close`."""
+
+    def __init__(
+        self, root: Path, *, threads: int, queue_rows: int, max_batch_rows: int, poll_interval_s: float
+    ) -> None:
+        self._root = root
+        self._threads = threads
+        self._queue_rows = queue_rows
+        self._max_batch_rows = max_batch_rows
+        self._poll_interval_s = poll_interval_s
+        self._slots: dict[Key, _Slot] = {}
+        self._refreshing = asyncio.Lock()
+        self._poller: asyncio.Task[None] | None = None
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Load what is published and watch for more."""
+        await self.refresh()
+        self._poller = asyncio.create_task(self._poll(), name="model repository")
+
+    async def refresh(self) -> None:
+        """One scan: load new and changed versions, let go of removed ones."""
+        async with self._refreshing:
+            found = await asyncio.to_thread(_scan, self._root)
+            for key in sorted(found.keys() - self._unchanged(found)):
+                await self._load(key, found[key])
+            for key in self._slots.keys() - found.keys():
+                logger.info("model %s@%d was removed", *key)
+                self._dismiss(self._slots.pop(key).model)
+
+    async def close(self) -> None:
+        """Stop watching, finish what the models were asked, close them."""
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.wait([self._poller])
+        async with self._refreshing:
+            for slot in self._slots.values():
+                self._dismiss(slot.model)
+            self._slots.clear()
+        if self._farewells:
+            await asyncio.wait(self._farewells)
+
+    @property
+    def ready(self) -> bool:
+        """Whether any model is being served."""
+        return any(slot.model for slot in self._slots.values())
+
+    def get(self, ref: str) -> GenerativeModel:
+        """The model for `name` (its newest ready version) or `name@version`.
+
+        Raises ModelNotFound, with up to three near names, and ModelUnavailable where the files are there but bad.
+        """
+        name, at, version = ref.partition("@")
+        slots = self._versions(name)
+        if at:
+            slots = {number: slot for number, slot in slots.items() if str(number) == version}
+        if not slots:
+            raise ModelNotFound(self._not_found(ref))
+        models = [slot.model for slot in slots.values() if slot.model]
+        if not models:
+            raise ModelUnavailable(f"{shorten(ref)} failed to load: {slots[max(slots)].reason}")
+        return models[-1]
+
+    def entries(self) -> list[Entry]:
+        """The catalogue, by name."""
+        return [self._entry(name) for name in sorted({name for name, _ in self._slots})]
+
+    def _versions(self, name: str) -> dict[int, _Slot]:
+        """The versions of a model, ascending."""
+        return {version: self._slots[owner, version] for owner, version in sorted(self._slots) if owner == name}
+
+    def _entry(self, name: str) -> Entry:
+        slots = self._versions(name)
+        ready = {version: slot.model for version, slot in slots.items() if slot.model}
+        refused = [f"version {version}: {slot.reason}" for version, slot in slots.items() if slot.reason]
+        version = max(ready or slots)
+        model = ready.get(version)
+        return Entry(
+            name=name,
+            version=version,
+            versions=tuple(ready),
+            status="ready" if model else "failed",
+            model=model,
+            reason=refused[-1] if refused else None,
+            manifest=model.manifest if model else slots[version].manifest,
+        )
+
+    def _not_found(self, ref: str) -> str:
+        name = ref.partition("@")[0]
+        if versions := self._versions(name):
+            return f"{name} has no version {shorten(ref[len(name) + 1 :])}; it has {', '.join(map(str, versions))}"
+        near = difflib.get_close_matches(name[:64], {owner for owner, _ in self._slots}, n=3)
+        return f"there is no model {shorten(ref)}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+
+    def _unchanged(self, found: dict[Key, Fingerprint]) -> set[Key]:
+        return {key for key, slot in self._slots.items() if found.get(key) == slot.fingerprint}
+
+    async def _load(self, key: Key, fingerprint: Fingerprint) -> None:
+        """Open a new or changed version. Where good files were replaced by bad ones, the model in memory stays."""
+        before = self._slots.get(key)
+        slot = await asyncio.to_thread(self._attempt, key, fingerprint)
+        if slot.model is None:
+            logger.warning("model %s@%d is not served: %s", *key, slot.reason)
+            self._slots[key] = replace(slot, model=before.model) if before else slot
+            return
+        logger.info("model %s@%d is ready", *key)
+        self._slots[key] = slot
+        self._dismiss(before.model if before else None)
+
+    def _attempt(self, key: Key, fingerprint: Fingerprint) -> _Slot:
+        folder, manifest = self._root / key[0] / str(key[1]), None
+        try:
+            manifest = read_manifest(folder)
+            version = open_version(folder, manifest, threads=self._threads)
+        except ModelRejected as error:
+            return _Slot(fingerprint, None, error.detail, manifest)
+        model = GenerativeModel(version, max_batch_rows=self._max_batch_rows, queue_rows=self._queue_rows)
+        return _Slot(fingerprint, model, None, manifest)
+
+    def _dismiss(self, model: GenerativeModel | None) -> None:
+        """Let a model that nobody finds any more finish its work in the background."""
+        if model is not None:
+            farewell = asyncio.create_task(model.close(), name=f"closing {model.ref}")
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_interval_s)
+            await self.refresh()
+
+
+def _scan(root: Path) -> dict[Key, Fingerprint]:
+    """Every version under `root` by the names of folders alone; drafts, hidden folders and strays have none."""
+    return {
+        (model.name, int(version.name)): _fingerprint(version)
+        for model in _folders(root, _NAME)
+        for version in _folders(model, _VERSION)
+    }
+
+
+def _folders(parent: Path, pattern: re.Pattern[str]) -> list[Path]:
+    try:
+        return [child for child in parent.iterdir() if pattern.match(child.name) and child.is_dir()]
+    except OSError:  # absent, unreadable, or gone since it was listed
+        return []
+
+
+def _fingerprint(folder: Path) -> Fingerprint:
+    try:
+        stats = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats)

@@ -1,0 +1,87 @@
+"""A model version's folder, read and checked: what the service holds of it in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.errors import ModelRejected, shorten
+from app.manifest import GraphRole, Manifest
+from app.runtime.golden import verify_golden
+from app.runtime.roles import check_roles
+from app.runtime.session import GraphSession
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version, open and proven."""
+
+    folder: Path
+    manifest: Manifest
+    sessions: dict[GraphRole, GraphSession]
+    card: str
+    preview_png: bytes | None
+    map_json: bytes | None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in `folder`, which lies at `<name>/<version>`. Raises ModelRejected."""
+    data = _required(folder / MANIFEST_FILE)
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise ModelRejected(f"{MANIFEST_FILE}: {_first_complaint(error)}") from error
+    if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
+        found = f"{manifest.name}@{manifest.version}"
+        raise ModelRejected(f"{MANIFEST_FILE}: it is of {found}, but lies at {folder.parent.name}/{folder.name}")
+    return manifest
+
+
+def open_version(folder: Path, manifest: Manifest, *, threads: int) -> Version:
+    """Open every graph, with its checksum, signature and golden cases verified. Raises ModelRejected."""
+    check_roles(manifest)
+    sessions = {graph.role: GraphSession.open(folder / graph.file, graph, threads=threads) for graph in manifest.graphs}
+    for case in manifest.golden:
+        verify_golden(sessions[case.role], case)
+    return Version(
+        folder=folder,
+        manifest=manifest,
+        sessions=sessions,
+        card=(_optional(folder / "card.md") or b"").decode(errors="replace"),
+        preview_png=_optional(folder / "preview.png"),
+        map_json=_map(folder, manifest),
+    )
+
+
+def _map(folder: Path, manifest: Manifest) -> bytes | None:
+    if manifest.map is None:
+        return None
+    data = _required(folder / manifest.map.file)
+    if hashlib.sha256(data).hexdigest() != manifest.map.sha256:
+        raise ModelRejected(f"{manifest.map.file}: its sha256 is not the manifest's")
+    return data
+
+
+def _required(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelRejected(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _optional(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return shorten(f"{where}: {first['msg']}" if where else first["msg"], 200)
