@@ -79,12 +79,14 @@ def read_picture(data: bytes, space: ImageSpace, *, max_pixels: int) -> Bytes:
     media_type = media_type_of(data)
     if media_type is None:
         raise UnsupportedImage("the bytes are not a PNG, JPEG or WebP picture")
-    _check_size(data, media_type, max_pixels)
+    if (size := declared_size(data, media_type)) is None:
+        raise CorruptImage("the picture's header is damaged or incomplete")
+    _check_pixels(size, max_pixels)
     try:
-        picture = _decode(data, media_type)
-        upright = _upright(picture)
-        flat = _flatten(upright, space)
-        return _fit(flat, space)
+        picture = Image.open(io.BytesIO(data), formats=[media_type.removeprefix("image/").upper()])
+        _check_pixels(picture.size, max_pixels)  # the decoder may have found another header than we did
+        picture.load()
+        return _fit(_flatten(_upright(picture), space), space)
     except _DECODER_ERRORS as error:
         raise CorruptImage("the picture's data is damaged or incomplete") from error
 
@@ -125,19 +127,10 @@ def encode_animation(frames: Bytes, kind: AnimationKind, *, frame_ms: int = 80) 
     return buffer.getvalue()
 
 
-def _check_size(data: bytes, media_type: str, max_pixels: int) -> None:
-    size = declared_size(data, media_type)
-    if size is None:
-        raise CorruptImage("the picture's header is damaged or incomplete")
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         raise ImageTooLarge(f"the picture has {width} × {height} pixels; at most {max_pixels} pixels are decoded")
-
-
-def _decode(data: bytes, media_type: str) -> Image.Image:
-    picture = Image.open(io.BytesIO(data), formats=[media_type.removeprefix("image/").upper()])
-    picture.load()
-    return picture
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -1,7 +1,8 @@
 """The model repository: a folder of `<name>/<version>/`, watched, its versions loaded, replaced and let go.
 
 Publication is a rename, so a folder with a version's name is whole. A version that must not be served is remembered
-with its reason and never stops the others; it is tried again when its files change.
+with its reason and never stops the others; it is tried again when its files change. A version that was removed or
+replaced lives, with its memory, until the last request that holds it has its answer.
 """
 
 from __future__ import annotations
@@ -69,7 +70,6 @@ class ModelRepository:
         self._slots: dict[Key, _Slot] = {}
         self._refreshing = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
-        self._farewells: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Load what is published and watch for more."""
@@ -83,8 +83,8 @@ class ModelRepository:
             for key in sorted(found.keys() - self._unchanged(found)):
                 await self._load(key, found[key])
             for key in self._slots.keys() - found.keys():
+                del self._slots[key]
                 logger.info("model %s@%d was removed", *key)
-                self._dismiss(self._slots.pop(key).model)
 
     async def close(self) -> None:
         """Stop watching, finish what the models were asked, close them."""
@@ -92,11 +92,9 @@ class ModelRepository:
             self._poller.cancel()
             await asyncio.wait([self._poller])
         async with self._refreshing:
-            for slot in self._slots.values():
-                self._dismiss(slot.model)
+            models = [slot.model for slot in self._slots.values() if slot.model]
             self._slots.clear()
-        if self._farewells:
-            await asyncio.wait(self._farewells)
+        await asyncio.gather(*(model.close() for model in models))
 
     @property
     def ready(self) -> bool:
@@ -163,7 +161,6 @@ class ModelRepository:
             return
         logger.info("model %s@%d is ready", *key)
         self._slots[key] = slot
-        self._dismiss(before.model if before else None)
 
     def _attempt(self, key: Key, fingerprint: Fingerprint) -> _Slot:
         folder, manifest = self._root / key[0] / str(key[1]), None
@@ -175,17 +172,13 @@ class ModelRepository:
         model = GenerativeModel(version, max_batch_rows=self._max_batch_rows, queue_rows=self._queue_rows)
         return _Slot(fingerprint, model, None, manifest)
 
-    def _dismiss(self, model: GenerativeModel | None) -> None:
-        """Let a model that nobody finds any more finish its work in the background."""
-        if model is not None:
-            farewell = asyncio.create_task(model.close(), name=f"closing {model.ref}")
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
-
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_interval_s)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:  # a watcher that died would hide every later publication
+                logger.exception("a scan of the model repository failed; the next one tries again")
 
 
 def _scan(root: Path) -> dict[Key, Fingerprint]:
