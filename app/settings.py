@@ -72,6 +72,12 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _room_for_the_largest_request(self) -> Settings:
+        if self.queue_rows < 2 * self.max_images:
+            raise ValueError("queue_rows must be at least twice max_images, or the largest request never fits")
+        return self
+
+    @model_validator(mode="after")
     def _no_unknown_variables(self) -> Settings:
         refuse_unknown_variables(os.environ)
         return self

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from app.errors import DeadlineExceeded, Overloaded, ShuttingDown
 from app.runtime.batch import Array, Outcome, Run, Tensors, gather, kind, row_count, rows, run_rows
+from app.telemetry import Metrics
 
 _RETRY_AFTER_S = 1
 
@@ -78,11 +79,14 @@ class Batcher:
     have the same shapes but for the rows.
     """
 
-    def __init__(self, run: Run, *, max_batch_rows: int, queue_rows: int, name: str) -> None:
+    def __init__(
+        self, run: Run, *, max_batch_rows: int, queue_rows: int, name: str, metrics: Metrics | None = None
+    ) -> None:
         self._run = run
         self._max_batch_rows = max_batch_rows
         self._queue_rows = queue_rows
         self._name = name
+        self._metrics = metrics or Metrics()
         self._queue: deque[_Job] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._worker: asyncio.Task[None] | None = None
@@ -132,12 +136,14 @@ class Batcher:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         job = _Job(feeds, size, kind(feeds), deadline, answer, admitted_s=now)
         self._queue.append(job)
+        self._report_queue()
         return job
 
     def _withdraw(self, job: _Job) -> None:
         """Its rows stop counting the moment that nobody waits for them."""
         if job in self._queue:
             self._queue.remove(job)
+            self._report_queue()
 
     def _wake(self) -> None:
         """The worker lives while there is work: one that ended, however, is replaced by the next request."""
@@ -148,8 +154,10 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while pieces := self._next_batch():
             batches = [piece for _, piece in pieces]
+            began = time.monotonic()
             outcomes = await loop.run_in_executor(self._executor, run_rows, self._run, batches)
             now, start = time.monotonic(), 0
+            self._metrics.observe_run(self._name, rows=len(outcomes), seconds=now - began)
             for job, piece in pieces:
                 stop = start + row_count(piece)
                 job.receive(outcomes[start:stop], now)
@@ -170,4 +178,8 @@ class Batcher:
             self._queue.remove(job)
             if job.waiting_rows:
                 self._queue.append(job)
+        self._report_queue()
         return pieces
+
+    def _report_queue(self) -> None:
+        self._metrics.set_queue_rows(self._name, self.waiting_rows)

@@ -19,6 +19,7 @@ from app.manifest import GraphRole, Manifest
 from app.runtime.batch import Array
 from app.runtime.batcher import Answer, Batcher
 from app.runtime.version import Version
+from app.telemetry import Metrics
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -84,10 +85,18 @@ class GenerativeModel:
     All raise CapabilityNotOffered where the version lacks the graph, and what `Batcher.submit` raises.
     """
 
-    def __init__(self, version: Version, *, max_batch_rows: int, queue_rows: int) -> None:
+    def __init__(
+        self, version: Version, *, max_batch_rows: int, queue_rows: int, metrics: Metrics | None = None
+    ) -> None:
         self._version = version
         self._batchers = {
-            role: Batcher(session.run, max_batch_rows=max_batch_rows, queue_rows=queue_rows, name=f"{self.ref} {role}")
+            role: Batcher(
+                session.run,
+                max_batch_rows=max_batch_rows,
+                queue_rows=queue_rows,
+                name=f"{self.ref} {role}",
+                metrics=metrics,
+            )
             for role, session in version.sessions.items()
         }
 

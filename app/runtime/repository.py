@@ -19,6 +19,7 @@ from app.errors import ModelNotFound, ModelRejected, ModelUnavailable, shorten
 from app.manifest import NAME_PATTERN, Manifest
 from app.runtime.model import GenerativeModel
 from app.runtime.version import open_version, read_manifest
+from app.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +61,21 @@ class ModelRepository:
     """The versions under `root`, kept up to date every `poll_interval_s` between `open` and `close`."""
 
     def __init__(
-        self, root: Path, *, threads: int, queue_rows: int, max_batch_rows: int, poll_interval_s: float
+        self,
+        root: Path,
+        *,
+        threads: int,
+        queue_rows: int,
+        max_batch_rows: int,
+        poll_interval_s: float,
+        metrics: Metrics | None = None,
     ) -> None:
         self._root = root
         self._threads = threads
         self._queue_rows = queue_rows
         self._max_batch_rows = max_batch_rows
         self._poll_interval_s = poll_interval_s
+        self._metrics = metrics
         self._slots: dict[Key, _Slot] = {}
         self._refreshing = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
@@ -169,7 +178,9 @@ class ModelRepository:
             version = open_version(folder, manifest, threads=self._threads)
         except ModelRejected as error:
             return _Slot(fingerprint, None, error.detail, manifest)
-        model = GenerativeModel(version, max_batch_rows=self._max_batch_rows, queue_rows=self._queue_rows)
+        model = GenerativeModel(
+            version, max_batch_rows=self._max_batch_rows, queue_rows=self._queue_rows, metrics=self._metrics
+        )
         return _Slot(fingerprint, model, None, manifest)
 
     async def _poll(self) -> None:

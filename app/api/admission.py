@@ -1,0 +1,162 @@
+"""Who and what is let in: headers, keys, and whole bodies under the cap; and callers that leave are noticed.
+
+A body is read here, whole, before anything else runs: every operation needs all of it, and this way one place holds
+the cap and the patience, and afterwards the only thing that a caller can still say is goodbye.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.keys import KeyFile
+from app.api.problems import problem_response
+from app.errors import (
+    BodyStalled,
+    FieldError,
+    HeadersTooLarge,
+    LatentServeError,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    RequestError,
+    Unauthorized,
+    UnsupportedMediaType,
+    shorten,
+)
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16 * 2**10
+BODY_PATIENCE_S = 10.0
+
+PROTECTED = "/v1/"
+"""Health, documentation and problem pages need no key."""
+
+
+class Admission:
+    """ASGI middleware: refuses before any work is done; runs the rest with the body in memory.
+
+    Keys are asked for under `/v1/` when there are key files. Operations are cancelled when their caller leaves.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        key_files: Sequence[KeyFile] = (),
+        max_body_bytes: int,
+        body_patience_s: float = BODY_PATIENCE_S,
+    ) -> None:
+        self.app = app
+        self.key_files = tuple(key_files)
+        self.max_body_bytes = max_body_bytes
+        self.body_patience_s = body_patience_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request in, or answer why not."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            _check_head(scope, headers)
+            self._check_key(scope, headers)
+            body = await self._read_body(headers, receive)
+        except LatentServeError as error:
+            scope.setdefault("state", {})["problem_code"] = error.code
+            allow = {"Allow": "GET, HEAD, POST, OPTIONS"} if isinstance(error, MethodNotAllowed) else None
+            await problem_response(error, allow)(scope, receive, send)
+        else:
+            await _run_while_awaited(self.app, scope, body, receive, send)
+
+    def _check_key(self, scope: Scope, headers: Headers) -> None:
+        if not self.key_files or not scope["path"].startswith(PROTECTED):
+            return
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        holders = (file.holder(key.strip()) for file in self.key_files)
+        name = next(filter(None, holders), None) if scheme.lower() == "bearer" else None
+        if name is None:
+            raise Unauthorized("send a known key as Authorization: Bearer")
+        scope.setdefault("state", {})["key_name"] = name
+
+    async def _read_body(self, headers: Headers, receive: Receive) -> bytes:
+        self._check_length(_content_length(headers))
+        parts, size = [], 0
+        while True:
+            message = await self._next_message(receive)
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            self._check_length(size)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    async def _next_message(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self.body_patience_s):
+                return await receive()
+        except TimeoutError:
+            raise BodyStalled(f"nothing arrived for {self.body_patience_s:g} seconds") from None
+
+    def _check_length(self, size: int) -> None:
+        if size > self.max_body_bytes:
+            detail = f"at most {self.max_body_bytes} bytes are read"
+            raise PayloadTooLarge(detail, errors=[FieldError("", detail, limit=self.max_body_bytes)])
+
+
+def _check_head(scope: Scope, headers: Headers) -> None:
+    raw = scope["headers"]
+    if len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"at most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them are read")
+    if len(headers.getlist("host")) != 1 and scope.get("http_version") != "1.0":
+        raise RequestError("exactly one Host header is needed")
+    if scope["method"] in ("TRACE", "CONNECT"):
+        raise MethodNotAllowed("this service takes GET, HEAD, POST and OPTIONS")
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise UnsupportedMediaType(f"bodies are read as they are, not as {shorten(encoding)}")
+
+
+def _content_length(headers: Headers) -> int:
+    claimed = headers.get("content-length", "0")
+    if not (claimed.isascii() and claimed.isdigit() and len(claimed) < 20):
+        raise RequestError(f"Content-Length must be a whole number, got {shorten(claimed)}")
+    return int(claimed)
+
+
+async def _run_while_awaited(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    """Run `app` with `body`; cancel it and raise ClientDisconnect when the caller leaves before the answer is whole."""
+    answered = asyncio.Event()
+    unread = [body]
+
+    async def replay() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        await answered.wait()
+        return {"type": "http.disconnect"}
+
+    async def note(message: Message) -> None:
+        await send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            answered.set()
+
+    work = asyncio.ensure_future(app(scope, replay, note))
+    watch = asyncio.ensure_future(_departure(receive))
+    try:
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done() and not answered.is_set():
+            raise ClientDisconnect
+        await work
+    finally:
+        for task in (work, watch):
+            task.cancel()
+        await asyncio.gather(work, watch, return_exceptions=True)
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,121 @@
+"""The application factory: it only wires."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from app.api import (
+    arithmetic,
+    catalogue,
+    decode,
+    encode,
+    health,
+    pages,
+    problems,
+    sample,
+    score,
+    walk,
+)
+from app.api.accounting import Accounting
+from app.api.admission import Admission
+from app.api.keys import KeyFile
+from app.api.service import Limits, Service
+from app.runtime.repository import ModelRepository
+from app.settings import Settings
+from app.telemetry import Metrics
+
+ROUTERS = (catalogue, sample, decode, walk, arithmetic, encode, score, health, problems, pages)
+
+EXPOSED_HEADERS = ("X-Seed", "X-Model", "X-Request-ID", "ETag", "Server-Timing", "Retry-After")
+ACCEPTED_HEADERS = ("Authorization", "Content-Type", "X-Timeout-Ms", "X-Request-ID", "If-None-Match")
+
+DESCRIPTION = """Sample, encode, decode, walk through and score the latent spaces of image models.
+
+Image *i* of a seed is the same bytes whatever the count, the load or the replica. Every error is
+`application/problem+json`; its `type` is an address that explains it."""
+
+TAGS = [
+    {"name": "models", "description": "What is published, and what each model can do."},
+    {"name": "images out", "description": "From latents to images."},
+    {"name": "images in", "description": "From pictures to latents and densities."},
+    {"name": "health", "description": "For load balancers and monitoring; no key needed."},
+    {"name": "problems", "description": "What the errors mean."},
+]
+
+
+def create_application(settings: Settings | None = None) -> FastAPI:
+    """The whole service, ready for an ASGI server or a TestClient; None reads the settings from the environment.
+
+    Models are loaded when the application starts and let go when it stops.
+
+    Raises:
+        pydantic.ValidationError: the environment holds a wrong or unknown setting.
+        OSError, ValueError: a key file cannot be read.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    application = FastAPI(
+        title="LatentServe",
+        version="1",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan(settings, metrics),
+        middleware=_middleware(settings, metrics),
+    )
+    application.state.metrics = metrics
+    application.state.static_files = pages.static_files()
+    problems.add_problem_handlers(application)
+    for module in ROUTERS:
+        application.include_router(module.router)
+    return application
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    key_files = [KeyFile(path) for path in (settings.api_keys_file, settings.admin_keys_file) if path is not None]
+    if settings.api_keys_file is None:
+        key_files = []  # open: an admin file alone closes nothing
+    return [
+        Middleware(Accounting, metrics=metrics),
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=ACCEPTED_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
+        ),
+        Middleware(Admission, key_files=key_files, max_body_bytes=settings.max_body_bytes),
+    ]
+
+
+def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    limits = Limits(settings.max_images, settings.max_sample_images, settings.max_image_pixels)
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        repository = ModelRepository(
+            settings.models_dir,
+            threads=settings.graph_threads,
+            queue_rows=settings.queue_rows,
+            max_batch_rows=settings.max_batch_rows,
+            poll_interval_s=settings.models_poll_s,
+            metrics=metrics,
+        )
+        application.state.service = Service(
+            repository, limits, deadline_s=settings.deadline_s, public=settings.api_keys_file is None
+        )
+        await repository.open()
+        try:
+            yield
+        finally:
+            await repository.close()
+
+    return lifespan

@@ -1,0 +1,98 @@
+"""`arithmetic`: a weighted sum of Points, decoded (`smile − neutral + face` of the DCGAN paper)."""
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from app.api.arrays import check_latents
+from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
+from app.api.openapi import SEEING, answers, reads
+from app.api.payloads import Body, Coordinate, PictureOptions, Point, json_body
+from app.api.points import resolve, total
+from app.api.service import Deadline, ServiceOf, offering
+from app.latent.arithmetic import combine, log_prior_nats, rescale_to_typical
+from app.runtime.model import GenerativeModel
+
+MAX_TERMS = 64
+
+router = APIRouter(tags=["images out"])
+
+AddingModel = Annotated[GenerativeModel, Depends(offering("arithmetic"))]
+
+
+class Term(Body):
+    """One Point and how often it counts; negative to take it away."""
+
+    weight: Coordinate = 1.0
+    point: Point
+
+
+class ArithmeticRequest(Body):
+    """A sum of Points."""
+
+    terms: list[Term] = Field(min_length=1, max_length=MAX_TERMS)
+    renormalize: Literal["none", "typical"] = Field(
+        "none", description="typical: scale the sum to the length √D that latents of a standard normal prior have."
+    )
+
+
+class CombinedImage(BaseModel):
+    """The image, its latent and how likely the prior makes it."""
+
+    index: int
+    png: str
+    latent: list[float]
+    log_prior_nats: float | None
+
+
+class ArithmeticAnswer(BaseModel):
+    """`images` of one."""
+
+    model: str
+    version: int
+    images: list[CombinedImage]
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "a − b + c": {
+        "terms": [
+            {"weight": 1.0, "point": {"mean": [{"seed": 1}, {"seed": 2}]}},
+            {"weight": -1.0, "point": {"seed": 3}},
+            {"weight": 1.0, "point": {"seed": 4}},
+        ],
+        "renormalize": "typical",
+    }
+}
+
+
+@router.post(
+    "/v1/models/{model}/arithmetic",
+    operation_id="arithmetic",
+    summary="Add and subtract Points",
+    responses=answers(ArithmeticAnswer, *SEEING, formats=STILLS),
+    openapi_extra=reads(ArithmeticRequest, EXAMPLES),
+)
+async def arithmetic(
+    request: Request,
+    model: AddingModel,
+    body: Annotated[ArithmeticRequest, Depends(json_body(ArithmeticRequest))],
+    options: Annotated[PictureOptions, Query()],
+    service: ServiceOf,
+    deadline: Deadline,
+) -> Response:
+    """The weighted sum of the terms, and the image there."""
+    chosen = choose(request.headers.get("accept"), options.format, STILLS)
+    placed = [(f"/terms/{index}/point", term.point) for index, term in enumerate(body.terms)]
+    points, encoding = await resolve(placed, model, service.limits, deadline=deadline)
+    latent = combine(np.array([term.weight for term in body.terms]), points).astype(np.float32)
+    latent = rescale_to_typical(latent) if body.renormalize == "typical" else latent
+    latents = check_latents(latent[None], model.manifest.latent.size, pointer="/terms")
+    decoded = await model.decode(latents, deadline=deadline)
+    density = log_prior_nats(latents, model.manifest.latent.prior)
+    notes = [{"log_prior_nats": None if density is None else float(density[0])}]
+    timing = total(encoding, decoded.timing)
+    answer = ImageAnswer(model, "arithmetic", decoded.images, latents, timing, notes=notes)
+    return await answer_images(answer, chosen, columns=options.columns)

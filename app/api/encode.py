@@ -1,0 +1,138 @@
+"""`encode` and `reconstruct`: pictures to latents, and back again."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, numbers
+from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
+from app.api.payloads import Options, PictureOptions, Seed
+from app.api.points import total
+from app.api.service import Deadline, ServiceOf, offering
+from app.api.uploads import PicturesRequest, merged, read_pictures
+from app.latent.noise import draw_seed
+from app.runtime.model import Encoded, GenerativeModel
+
+router = APIRouter(tags=["images in"])
+
+EncodingModel = Annotated[GenerativeModel, Depends(offering("encode"))]
+ReconstructingModel = Annotated[GenerativeModel, Depends(offering("reconstruct"))]
+
+
+class EncodeOptions(Options):
+    """How many samples of the posterior, and from which seed."""
+
+    draws: int = Field(0, ge=0)
+    seed: Seed | None = Field(None, description="Drawn and returned when null and there are draws.")
+
+
+class EncodeRequest(PicturesRequest, EncodeOptions):
+    """Pictures, and what to draw from their posteriors."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class EncodedPicture(BaseModel):
+    """Where one picture lies in latent space."""
+
+    mean: list[float]
+    scale: list[float] | None
+    draws: list[list[float]]
+
+
+class EncodeAnswer(BaseModel):
+    """One posterior a picture."""
+
+    model: str
+    version: int
+    seed: int | None
+    latents: list[EncodedPicture]
+
+
+class ReconstructedImage(BaseModel):
+    """One picture, encoded and decoded again; `mse` is the mean squared difference of pixels in [0, 1]."""
+
+    index: int
+    png: str
+    latent: list[float]
+    mse: float
+
+
+class ReconstructAnswer(BaseModel):
+    """Pictures in the order they came."""
+
+    model: str
+    version: int
+    images: list[ReconstructedImage]
+
+
+PICTURE: dict[str, dict[str, Any]] = {"One picture": {"images": [TINY_PNG]}}
+ENCODINGS = PICTURE | {"With draws from the posterior": {"images": [TINY_PNG], "draws": 2, "seed": 7}}
+
+
+@router.post(
+    "/v1/models/{model}/encode",
+    operation_id="encode",
+    summary="Turn pictures into latents",
+    responses=answers(EncodeAnswer, *SEEING),
+    openapi_extra=reads(EncodeRequest, ENCODINGS, pictures_in(EncodeOptions)),
+)
+async def encode(
+    request: Request,
+    model: EncodingModel,
+    address: Annotated[EncodeOptions, Query()],
+    service: ServiceOf,
+    deadline: Deadline,
+) -> Response:
+    """The posterior of each picture: its mean, its scale where the encoder has one, and draws."""
+    choose(request.headers.get("accept"), None, ("json",))
+    pictures, fields = await read_pictures(request, model, service.limits, EncodeRequest)
+    options = merged(EncodeOptions, address, fields)
+    service.limits.check_draws(options.draws, len(pictures))
+    seed = draw_seed() if options.draws and options.seed is None else options.seed
+    encoded = await model.encode(pictures, draws=options.draws, seed=seed or 0, deadline=deadline)
+    size = encoded.draws.size + encoded.mean.size
+    return await answer_json(
+        model, lambda: {"seed": seed, "latents": _latents(encoded)}, size=size, timing=encoded.timing, seed=seed
+    )
+
+
+def _latents(encoded: Encoded) -> list[dict[str, Any]]:
+    return [
+        {
+            "mean": numbers(encoded.mean[index]),
+            "scale": None if encoded.scale is None else numbers(encoded.scale[index]),
+            "draws": numbers(encoded.draws[index]),
+        }
+        for index in range(len(encoded.mean))
+    ]
+
+
+@router.post(
+    "/v1/models/{model}/reconstruct",
+    operation_id="reconstruct",
+    summary="Encode pictures and decode them again",
+    responses=answers(ReconstructAnswer, *SEEING, formats=STILLS),
+    openapi_extra=reads(PicturesRequest, PICTURE, pictures_in(Options)),
+)
+async def reconstruct(
+    request: Request,
+    model: ReconstructingModel,
+    options: Annotated[PictureOptions, Query()],
+    service: ServiceOf,
+    deadline: Deadline,
+) -> Response:
+    """What the model keeps of a picture: the image at the posterior's mean."""
+    chosen = choose(request.headers.get("accept"), options.format, STILLS)
+    pictures, fields = await read_pictures(request, model, service.limits)
+    merged(Options, Options(), fields)
+    encoded = await model.encode(pictures, deadline=deadline)
+    decoded = await model.decode(encoded.mean, deadline=deadline)
+    differences = (pictures.astype(np.float32) - decoded.images.astype(np.float32)) / 255
+    notes = [{"mse": float(value)} for value in (differences**2).mean(axis=(1, 2, 3), dtype=np.float64)]
+    timing = total(encoded.timing, decoded.timing)
+    answer = ImageAnswer(model, "reconstruct", decoded.images, encoded.mean, timing, notes=notes)
+    return await answer_images(answer, chosen, columns=options.columns)

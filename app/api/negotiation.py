@@ -1,0 +1,226 @@
+"""The one place that turns arrays of pictures into what the caller accepts, and says how long everything took."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from anyio import to_thread
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import NotAcceptable
+from app.images.pixels import contact_sheet
+from app.images.raster import encode_animation, encode_png, encode_webp
+from app.runtime.model import GenerativeModel, Timing
+
+Format = Literal["json", "png", "webp", "npy", "raw", "gif", "apng"]
+
+MEDIA_TYPES: dict[Format, str] = {
+    "json": "application/json",
+    "png": "image/png",
+    "webp": "image/webp",
+    "npy": "application/x-npy",
+    "raw": "application/octet-stream",
+    "gif": "image/gif",
+    "apng": "image/apng",
+}
+
+STILLS: tuple[Format, ...] = ("json", "png", "webp", "npy", "raw")
+WALKS: tuple[Format, ...] = (*STILLS, "gif", "apng")
+
+SMALL_WORK = 2**15
+"""Numbers to encode below which a hop to a thread costs more than the work itself."""
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  an HTTP token, not a secret
+_RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})((?:\s*;\s*{_TOKEN}=(?:{_TOKEN}|\"[^\"]*\"))*)")
+_QUALITY = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+
+
+def choose(accept: str | None, wanted: str | None, offered: Sequence[Format]) -> Format:
+    """The format to answer in: `wanted` (`?format=`) where given, else the best of `accept` (RFC 9110 §12.5.1).
+
+    Ties go to the earlier of `offered`. A malformed `Accept` counts as `*/*`.
+
+    Raises:
+        NotAcceptable: nothing that is offered is accepted; the message lists what is.
+    """
+    if wanted is not None:
+        qualities = {name: float(name == wanted) for name in offered}
+    else:
+        ranges = _ranges(accept or "*/*")
+        qualities = {name: _quality(MEDIA_TYPES[name], ranges) for name in offered}
+    best = max(offered, key=lambda name: qualities[name])
+    if qualities[best] <= 0:
+        raise NotAcceptable("this can be answered as " + ", ".join(f"{MEDIA_TYPES[n]} (format={n})" for n in offered))
+    return best
+
+
+def _ranges(accept: str) -> list[tuple[str, float]]:
+    ranges = []
+    for part in filter(None, (part.strip() for part in accept.split(","))):
+        found = _RANGE.fullmatch(part)
+        if found is None:
+            return [("*/*", 1.0)]
+        quality = _QUALITY.search(found[3])
+        ranges.append((f"{found[1]}/{found[2]}".lower(), min(float(quality[1]), 1.0) if quality else 1.0))
+    return ranges or [("*/*", 1.0)]
+
+
+def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
+    """The quality of the most specific range that covers `media_type`; 0 when none does."""
+    accepted, (kind, _) = dict(ranges), media_type.split("/")
+    for pattern in (media_type, f"{kind}/*", "*/*"):
+        if pattern in accepted:
+            return accepted[pattern]
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnswer:
+    """Pictures and what is known of them, before it is decided how they travel.
+
+    `origins` is what the receipts say made each image (None: its latent), `notes` what the JSON says of each beside
+    its picture and latent, `summary` what the JSON says once.
+    """
+
+    model: GenerativeModel
+    operation: str
+    images: NDArray[np.uint8]
+    """(N, H, W, C)"""
+    latents: NDArray[np.float32]
+    """(N, D)"""
+    timing: Timing
+    origins: Sequence[Mapping[str, Any]] | None = None
+    notes: Sequence[Mapping[str, Any]] | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+    def render(self, chosen: Format, columns: int | None, *, animated: bool) -> bytes:
+        """The body of the answer in one format."""
+        match chosen:
+            case "json":
+                return dump_json(self._json())
+            case "npy":
+                return _npy(self.images)
+            case "raw":
+                return self.images.tobytes()
+            case "png":
+                return self._png(columns)
+            case "webp" if not animated:
+                return encode_webp(self._sheet(columns))
+            case "gif" | "apng" | "webp":
+                return encode_animation(self.images, chosen)
+
+    def _sheet(self, columns: int | None) -> NDArray[np.uint8]:
+        return self.images[0] if len(self.images) == 1 else contact_sheet(self.images, columns)
+
+    def _png(self, columns: int | None) -> bytes:
+        if len(self.images) == 1:
+            return encode_png(self.images[0], self._receipt(0))
+        sheet = self._common() | {"images": [self._origin(index) for index in range(len(self.images))]}
+        return encode_png(self._sheet(columns), dump_json(sheet).decode())
+
+    def _json(self) -> dict[str, Any]:
+        images = [self._json_image(index) for index in range(len(self.images))]
+        return {
+            "model": self.model.manifest.name,
+            "version": self.model.manifest.version,
+            **self.summary,
+            "images": images,
+        }
+
+    def _json_image(self, index: int) -> dict[str, Any]:
+        png = base64.b64encode(encode_png(self.images[index], self._receipt(index))).decode()
+        notes = self.notes[index] if self.notes is not None else {}
+        return {"index": index, "png": png, "latent": numbers(self.latents[index]), **notes}
+
+    def _receipt(self, index: int) -> str:
+        return dump_json(self._common() | self._origin(index)).decode()
+
+    def _common(self) -> dict[str, Any]:
+        manifest = self.model.manifest
+        graph = manifest.graph("latent_to_image").sha256
+        return {"model": manifest.name, "version": manifest.version, "graph_sha256": graph, "operation": self.operation}
+
+    def _origin(self, index: int) -> dict[str, Any]:
+        return {"latent": numbers(self.latents[index])} if self.origins is None else dict(self.origins[index])
+
+
+async def answer_images(
+    answer: ImageAnswer, chosen: Format, *, columns: int | None = None, animated: bool = False
+) -> Response:
+    """`answer` in the chosen format, encoded off the event loop when there is much of it."""
+    body, encode_s = await _timed(lambda: answer.render(chosen, columns, animated=animated), answer.images.size)
+    headers = model_headers(answer.model, answer.timing, encode_s, answer.seed)
+    if chosen == "raw":
+        headers |= {"X-Shape": ",".join(map(str, answer.images.shape)), "X-Dtype": "uint8"}
+    return Response(body, media_type=MEDIA_TYPES[chosen], headers=headers | {"Vary": "Accept"})
+
+
+async def answer_json(
+    model: GenerativeModel,
+    content: Callable[[], Mapping[str, Any]],
+    *,
+    size: int,
+    timing: Timing,
+    seed: int | None = None,
+) -> Response:
+    """What `content` builds as JSON, after the model's name and version; `size` is how many numbers it holds."""
+    named = {"model": model.manifest.name, "version": model.manifest.version}
+    body, encode_s = await _timed(lambda: dump_json(named | dict(content())), size)
+    return Response(body, media_type=MEDIA_TYPES["json"], headers=model_headers(model, timing, encode_s, seed))
+
+
+def model_headers(model: GenerativeModel, timing: Timing, encode_s: float, seed: int | None) -> dict[str, str]:
+    """The headers of every answer that a model made."""
+    stages = {"queue": timing.queue_s, "run": timing.run_s, "encode": encode_s}
+    headers = {
+        "X-Model": model.ref,
+        "Server-Timing": ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()),
+        "Cache-Control": "no-store",
+    }
+    return headers if seed is None else headers | {"X-Seed": str(seed)}
+
+
+def with_etag(request: Request, response: Response) -> Response:
+    """`response` with a strong ETag of its bytes, or 304 where the caller has them (RFC 9110 §13.1.2)."""
+    etag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    response.headers["ETag"] = etag
+    candidates = request.headers.get("if-none-match", "").split(",")
+    if not any(candidate.strip().removeprefix("W/") in (etag, "*") for candidate in candidates):
+        return response
+    kept = {name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")}
+    return Response(status_code=304, headers=kept)
+
+
+async def _timed(work: Callable[[], bytes], size: int) -> tuple[bytes, float]:
+    start = time.perf_counter()
+    body = work() if size < SMALL_WORK else await to_thread.run_sync(work)
+    return body, time.perf_counter() - start
+
+
+def numbers(values: NDArray[np.float32]) -> list[float]:
+    """float32 (…,) as numbers of the fewest digits that give the same float32 back (0.1, not 0.10000000149011612)."""
+    shortest: list[float] = values.astype(np.str_).astype(np.float64).tolist()
+    return shortest
+
+
+def dump_json(content: Mapping[str, Any]) -> bytes:
+    """Compact JSON; a number that is not finite is a fault of ours and raises ValueError."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _npy(images: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, images, allow_pickle=False)
+    return buffer.getvalue()

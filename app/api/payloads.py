@@ -1,0 +1,150 @@
+"""The wire types that routes share: strict JSON, seeds, numbers, Points, and the options of an address.
+
+JSON is read strictly: no "3" for 3, no true for 1, no 1.0 for an integer, no repeated key, no unknown field.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+from anyio import to_thread
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from app.api.problems import invalid_fields
+from app.errors import InvalidInput, MalformedJson, UnsupportedMediaType, shorten
+from app.latent.noise import MAX_SEED
+
+JSON = "application/json"
+
+MAX_COORDINATE = 1e3
+"""|z| beyond this is far outside any latent space that was trained; the cap keeps every image finite."""
+
+MAX_MEAN_POINTS = 64
+LARGE_BODY_BYTES = 2**16
+"""Above it, JSON is parsed in a thread."""
+
+
+class Body(BaseModel):
+    """A JSON body or a part of one."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Options(BaseModel):
+    """What may be said in the address (`?seed=7`), where everything is text."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class PictureOptions(Options):
+    """How pictures travel."""
+
+    format: str | None = Field(None, description="json, png, webp, npy, raw; for walks also gif, apng. Beats `Accept`.")
+    columns: int | None = Field(None, ge=1, le=256, description="Columns of a contact sheet; about square when absent.")
+
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
+Base64Image = Annotated[str, Field(description="A PNG, JPEG or WebP file as base64; a `data:` URL is accepted.")]
+
+
+class LatentPoint(Body):
+    """A place by its coordinates."""
+
+    latent: list[Coordinate] = Field(min_length=1)
+
+
+class SeedPoint(Body):
+    """The latent that sampling with `seed` gives at `index`."""
+
+    seed: Seed
+    index: int = Field(0, ge=0, lt=2**31)
+
+
+class ImagePoint(Body):
+    """Where the model's encoder puts a picture."""
+
+    image: Base64Image
+
+
+class MeanPoint(Body):
+    """The average of several places."""
+
+    mean: list["Point"] = Field(min_length=1, max_length=MAX_MEAN_POINTS)
+
+
+def _kind_of(value: Any) -> str | None:  # noqa: ANN401  anything that JSON can hold
+    names = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return next((f"<{kind}>" for kind in ("latent", "seed", "image", "mean") if kind in names), None)
+
+
+Point = Annotated[
+    Annotated[LatentPoint, Tag("<latent>")]
+    | Annotated[SeedPoint, Tag("<seed>")]
+    | Annotated[ImagePoint, Tag("<image>")]
+    | Annotated[MeanPoint, Tag("<mean>")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="point_kind",
+        custom_error_message="A Point is an object with exactly one of latent, seed, image, mean",
+    ),
+]
+MeanPoint.model_rebuild()
+
+B = TypeVar("B", bound=BaseModel)
+
+
+def json_body(kind: type[B]) -> Callable[[Request], Awaitable[B]]:
+    """A dependency: the request's JSON body as a `kind`."""
+
+    async def read(request: Request) -> B:
+        return await read_json(request, kind)
+
+    return read
+
+
+async def read_json(request: Request, kind: type[B]) -> B:
+    """The request's JSON body as a `kind`.
+
+    Raises:
+        UnsupportedMediaType: the body says that it is something else.
+        MalformedJson: it is not JSON, too deep, or repeats a key.
+        InvalidInput: it is empty, or its values are not accepted.
+    """
+    body = await request.body()
+    if not body:
+        raise InvalidInput("the body is empty; send a JSON object")
+    if (sent := media_type_of_body(request)) != JSON:
+        raise UnsupportedMediaType(f"send {JSON}, not {shorten(sent) or 'an unnamed type'}", accepted=[JSON])
+    if len(body) > LARGE_BODY_BYTES:
+        return await to_thread.run_sync(parse_json, body, kind)
+    return parse_json(body, kind)
+
+
+def media_type_of_body(request: Request) -> str:
+    """`Content-Type` without its parameters, in lower case; empty when absent."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def parse_json(body: bytes, kind: type[B]) -> B:
+    """Bytes to a `kind`, strictly; raises MalformedJson or InvalidInput."""
+    try:
+        content = json.loads(body.decode("utf-8"), object_pairs_hook=_no_repeated_keys)
+    except RecursionError:
+        raise MalformedJson("the body is nested too deeply") from None
+    except ValueError as error:  # not UTF-8, not JSON, or an integer of thousands of digits
+        raise MalformedJson(f"the body is not JSON: {shorten(error)}") from None
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise invalid_fields(error.errors(include_url=False)) from None
+
+
+def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise MalformedJson(f"the key {shorten(key)} appears twice in one object")
+        found[key] = value
+    return found

@@ -1,0 +1,106 @@
+"""Points to latents: what is given by coordinates, by a seed, by a picture, or as a mean of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from anyio import to_thread
+from numpy.typing import NDArray
+
+from app.api.arrays import check_length
+from app.api.payloads import ImagePoint, LatentPoint, MeanPoint, Point, SeedPoint
+from app.api.service import Limits
+from app.api.uploads import decode_picture, from_base64
+from app.errors import CapabilityNotOffered, FieldError, InvalidInput, RequestError
+from app.runtime.model import GenerativeModel, Timing
+
+Latent = NDArray[np.float32]
+
+NO_TIME = Timing(queue_s=0.0, run_s=0.0)
+
+
+def total(*timings: Timing) -> Timing:
+    """The stages of one request after another."""
+    return Timing(sum(timing.queue_s for timing in timings), sum(timing.run_s for timing in timings))
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A Point that is no mean, and where it stands in the body."""
+
+    point: LatentPoint | SeedPoint | ImagePoint
+    pointer: str
+
+
+async def resolve(
+    points: Sequence[tuple[str, Point]], model: GenerativeModel, limits: Limits, *, deadline: float
+) -> tuple[Latent, Timing]:
+    """Latents (P, D) of `points`, each given with its JSON pointer; all pictures are encoded in one run.
+
+    Raises:
+        InvalidInput: a latent of the wrong length, or more Points within Points than images are allowed.
+        CapabilityNotOffered: a picture for a model without an encoder, a seed for one without a prior.
+    """
+    leaves = [leaf for pointer, point in points for leaf in _leaves(point, pointer)]
+    if len(leaves) > limits.images:
+        detail = f"at most {limits.images} Points in all, these are {len(leaves)}"
+        raise InvalidInput(detail, errors=[FieldError(points[0][0], detail, limit=limits.images)])
+    encoded, timing = await _encode(
+        [leaf for leaf in leaves if isinstance(leaf.point, ImagePoint)], model, limits, deadline
+    )
+    found = {leaf.pointer: encoded[leaf.pointer] if leaf.pointer in encoded else _place(leaf, model) for leaf in leaves}
+    return np.stack([_latent(point, pointer, found) for pointer, point in points]), timing
+
+
+def _leaves(point: Point, pointer: str) -> Iterator[_Leaf]:
+    if isinstance(point, MeanPoint):
+        for index, part in enumerate(point.mean):
+            yield from _leaves(part, f"{pointer}/mean/{index}")
+    else:
+        yield _Leaf(point, pointer)
+
+
+def _latent(point: Point, pointer: str, found: dict[str, Latent]) -> Latent:
+    if not isinstance(point, MeanPoint):
+        return found[pointer]
+    parts = [_latent(part, f"{pointer}/mean/{index}", found) for index, part in enumerate(point.mean)]
+    mean: Latent = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def _place(leaf: _Leaf, model: GenerativeModel) -> Latent:
+    if isinstance(leaf.point, SeedPoint):
+        if "sample" not in model.capabilities:
+            raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
+        return model.seed_latents(leaf.point.seed, [leaf.point.index]).reshape(-1)
+    assert isinstance(leaf.point, LatentPoint)  # noqa: S101  pictures were encoded before, means taken apart
+    check_length(len(leaf.point.latent), model.manifest.latent.size, f"{leaf.pointer}/latent")
+    return np.asarray(leaf.point.latent, np.float32)
+
+
+async def _encode(
+    leaves: Sequence[_Leaf], model: GenerativeModel, limits: Limits, deadline: float
+) -> tuple[dict[str, Latent], Timing]:
+    if not leaves:
+        return {}, NO_TIME
+    if "encode" not in model.capabilities:
+        raise CapabilityNotOffered(f"{model.ref} cannot encode the picture of a Point", capabilities=model.capabilities)
+    pictures = await to_thread.run_sync(_decode, leaves, model, limits)
+    encoded = await model.encode(pictures, deadline=deadline)
+    return dict(zip([leaf.pointer for leaf in leaves], encoded.mean, strict=True)), encoded.timing
+
+
+def _decode(leaves: Sequence[_Leaf], model: GenerativeModel, limits: Limits) -> NDArray[np.uint8]:
+    return np.stack([_decode_one(leaf, model, limits) for leaf in leaves])
+
+
+def _decode_one(leaf: _Leaf, model: GenerativeModel, limits: Limits) -> NDArray[np.uint8]:
+    assert isinstance(leaf.point, ImagePoint)  # noqa: S101  only these come here
+    pointer = f"{leaf.pointer}/image"
+    try:
+        return decode_picture(from_base64(leaf.point.image, pointer), model.manifest.image, limits.image_pixels)
+    except RequestError as error:
+        error.errors = error.errors or (FieldError(pointer, error.detail),)
+        raise

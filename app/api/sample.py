@@ -1,0 +1,143 @@
+"""`sample`: images from the prior, by POST and as an address for `<img>`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose, with_etag
+from app.api.openapi import READING, RUNNING, answers, binary_answer, reads
+from app.api.payloads import Body, Options, PictureOptions, Seed, json_body
+from app.api.service import Deadline, Service, ServiceOf, offering
+from app.latent.noise import draw_seed
+from app.runtime.model import GenerativeModel
+
+MAX_TEMPERATURE = 10.0
+"""The noise's tail (|z| < 9) times this stays far inside the cap on coordinates."""
+
+router = APIRouter(tags=["images out"])
+
+SampledModel = Annotated[GenerativeModel, Depends(offering("sample"))]
+Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, description="Scales the noise; 0 gives the mean image.")]
+Truncation = Annotated[float, Field(gt=0, le=10, description="Redraws nothing: noise is drawn within ±truncation.")]
+
+
+class SampleRequest(Body):
+    """How many images, from which seed, and how far from the centre of the prior."""
+
+    count: int = Field(1, ge=1)
+    seed: Seed | None = Field(None, description="Drawn and returned when null.")
+    temperature: Temperature = 1.0
+    truncation: Truncation | None = None
+    label: None = Field(None, description="For conditional models.")
+
+
+class SampleOptions(Options):
+    """The same as an address."""
+
+    count: int = Field(1, ge=1)
+    seed: Seed | None = None
+    temperature: Temperature = 1.0
+    truncation: Truncation | None = None
+    columns: int | None = Field(None, ge=1, le=256, description="Columns of the contact sheet when there are several.")
+
+
+class SampledImage(BaseModel):
+    """One image and the latent that it was decoded from."""
+
+    index: int
+    png: str
+    latent: list[float]
+
+
+class SampleAnswer(BaseModel):
+    """Images of one seed."""
+
+    model: str
+    version: int
+    seed: int
+    images: list[SampledImage]
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "One image": {},
+    "Four images of a seed": {"count": 4, "seed": 7},
+    "Typical images": {"count": 4, "seed": 7, "temperature": 0.7, "truncation": 2.0},
+}
+
+
+@router.post(
+    "/v1/models/{model}/sample",
+    operation_id="sample",
+    summary="Draw images from the prior",
+    responses=answers(
+        SampleAnswer, *READING, formats=STILLS, description="Image i of a seed is always the same bytes."
+    ),
+    openapi_extra=reads(SampleRequest, EXAMPLES),
+)
+async def sample(
+    request: Request,
+    model: SampledModel,
+    body: Annotated[SampleRequest, Depends(json_body(SampleRequest))],
+    options: Annotated[PictureOptions, Query()],
+    service: ServiceOf,
+    deadline: Deadline,
+) -> Response:
+    """Image i depends on the seed and i alone: not on the count, nor on who else is asking."""
+    chosen = choose(request.headers.get("accept"), options.format, STILLS)
+    return await answer_images(await _draw(model, body, service, deadline), chosen, columns=options.columns)
+
+
+@router.get(
+    "/v1/models/{model}/sample.png",
+    operation_id="sample_png",
+    summary="Draw images, as an address for <img>",
+    response_class=Response,
+    responses={
+        **binary_answer("image/png", *RUNNING, description="One image, or a contact sheet of several."),
+        304: {"description": "The picture is the one that `If-None-Match` names."},
+    },
+)
+async def sample_png(
+    request: Request,
+    model: SampledModel,
+    options: Annotated[SampleOptions, Query()],
+    service: ServiceOf,
+    deadline: Deadline,
+) -> Response:
+    """Cached for ever when the address names both the seed and the version (`tiny_vae@1`)."""
+    drawn = await _draw(model, options, service, deadline)
+    response = await answer_images(drawn, "png", columns=options.columns)
+    pinned = options.seed is not None and "@" in request.path_params["model"]
+    response.headers["Cache-Control"] = _caching(seeded=options.seed is not None, pinned=pinned, public=service.public)
+    return with_etag(request, response)
+
+
+def _caching(*, seeded: bool, pinned: bool, public: bool) -> str:
+    scope = "public" if public else "private"
+    if pinned:
+        return f"{scope}, max-age=31536000, immutable"
+    return f"{scope}, no-cache" if seeded else "no-store"
+
+
+async def _draw(
+    model: GenerativeModel, wish: SampleRequest | SampleOptions, service: Service, deadline: float
+) -> ImageAnswer:
+    service.limits.check_images(wish.count, model, "/count")
+    seed = draw_seed() if wish.seed is None else wish.seed
+    indices = range(wish.count)
+    samples = await model.sample(
+        seed, indices, temperature=wish.temperature, truncation=wish.truncation, deadline=deadline
+    )
+    said = {"temperature": wish.temperature, "truncation": wish.truncation}
+    return ImageAnswer(
+        model,
+        "sample",
+        samples.images,
+        samples.latents,
+        samples.timing,
+        origins=[{"seed": seed, "index": index, **said} for index in indices],
+        summary={"seed": seed},
+        seed=seed,
+    )

@@ -1,0 +1,154 @@
+"""`interpolate` and `traverse`: images along a path between Points, and along single dimensions from one."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from app.api.negotiation import STILLS, WALKS, ImageAnswer, answer_images, choose
+from app.api.openapi import SEEING, answers, reads
+from app.api.payloads import Body, PictureOptions, Point, json_body
+from app.api.points import resolve, total
+from app.api.service import Deadline, ServiceOf, offering
+from app.errors import FieldError, InvalidInput
+from app.latent.arithmetic import traverse as traverse_latents
+from app.latent.interpolation import choose_path, walk
+from app.runtime.model import GenerativeModel
+
+MAX_POINTS = 64
+MAX_EXTENT = 100.0
+
+router = APIRouter(tags=["images out"])
+
+WalkingModel = Annotated[GenerativeModel, Depends(offering("interpolate"))]
+TraversedModel = Annotated[GenerativeModel, Depends(offering("traverse"))]
+
+
+class InterpolateRequest(Body):
+    """Points to pass through, in order."""
+
+    points: list[Point] = Field(min_length=2, max_length=MAX_POINTS)
+    steps: int = Field(16, ge=2, description="Images a leg, both ends included; a shared end appears once.")
+    path: Literal["auto", "linear", "spherical"] = Field(
+        "auto", description="auto: spherical where the prior is a standard normal, whose mass lies on a shell."
+    )
+    loop: bool = Field(False, description="Adds a leg back to the start, without repeating it.")
+
+    @property
+    def frames(self) -> int:
+        """How many images this asks for."""
+        legs = len(self.points) if self.loop else len(self.points) - 1
+        return legs * (self.steps - 1) + (0 if self.loop else 1)
+
+
+class Frame(BaseModel):
+    """One image of a walk and its latent."""
+
+    index: int
+    png: str
+    latent: list[float]
+
+
+class InterpolateAnswer(BaseModel):
+    """The walk's images, in order."""
+
+    model: str
+    version: int
+    path: Literal["linear", "spherical"]
+    images: list[Frame]
+
+
+class TraverseRequest(Body):
+    """A place, and the dimensions to vary one at a time."""
+
+    point: Point
+    dimensions: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    extent: float = Field(3.0, gt=0, le=MAX_EXTENT, description="From −extent to +extent.")
+    steps: int = Field(9, ge=2)
+
+
+class TraversedImage(Frame):
+    """One image, the dimension that was set in it, and to what."""
+
+    dimension: int
+    value: float
+
+
+class TraverseAnswer(BaseModel):
+    """All steps of the first dimension, then of the next."""
+
+    model: str
+    version: int
+    images: list[TraversedImage]
+
+
+INTERPOLATIONS: dict[str, dict[str, Any]] = {
+    "Between two samples": {"points": [{"seed": 7}, {"seed": 8}], "steps": 8},
+    "A loop": {"points": [{"seed": 1}, {"seed": 2}, {"mean": [{"seed": 3}, {"seed": 4}]}], "steps": 4, "loop": True},
+}
+TRAVERSALS: dict[str, dict[str, Any]] = {"Two dimensions": {"point": {"seed": 7}, "dimensions": [0, 1], "steps": 5}}
+
+
+@router.post(
+    "/v1/models/{model}/interpolate",
+    operation_id="interpolate",
+    summary="Walk from Point to Point",
+    responses=answers(InterpolateAnswer, *SEEING, formats=WALKS),
+    openapi_extra=reads(InterpolateRequest, INTERPOLATIONS),
+)
+async def interpolate(
+    request: Request,
+    model: WalkingModel,
+    body: Annotated[InterpolateRequest, Depends(json_body(InterpolateRequest))],
+    options: Annotated[PictureOptions, Query()],
+    service: ServiceOf,
+    deadline: Deadline,
+) -> Response:
+    """(P−1)(steps−1)+1 images for P points; a loop makes it P(steps−1). Animated as GIF, WebP or APNG."""
+    chosen = choose(request.headers.get("accept"), options.format, WALKS)
+    service.limits.check_images(body.frames, model, "/steps")
+    placed = [(f"/points/{index}", point) for index, point in enumerate(body.points)]
+    points, encoding = await resolve(placed, model, service.limits, deadline=deadline)
+    path = choose_path(body.path, model.manifest.latent.prior)
+    latents = walk(points, body.steps, path=path, loop=body.loop)
+    decoded = await model.decode(latents, deadline=deadline)
+    timing = total(encoding, decoded.timing)
+    answer = ImageAnswer(model, "interpolate", decoded.images, latents, timing, summary={"path": path})
+    return await answer_images(answer, chosen, columns=options.columns, animated=True)
+
+
+@router.post(
+    "/v1/models/{model}/traverse",
+    operation_id="traverse",
+    summary="Vary single dimensions of a Point",
+    responses=answers(TraverseAnswer, *SEEING, formats=STILLS),
+    openapi_extra=reads(TraverseRequest, TRAVERSALS),
+)
+async def traverse(
+    request: Request,
+    model: TraversedModel,
+    body: Annotated[TraverseRequest, Depends(json_body(TraverseRequest))],
+    options: Annotated[PictureOptions, Query()],
+    service: ServiceOf,
+    deadline: Deadline,
+) -> Response:
+    """What each dimension means, seen from one place. A contact sheet has one row a dimension."""
+    chosen = choose(request.headers.get("accept"), options.format, STILLS)
+    service.limits.check_images(len(body.dimensions) * body.steps, model, "/steps")
+    _check_dimensions(body.dimensions, model.manifest.latent.size)
+    point, encoding = await resolve([("/point", body.point)], model, service.limits, deadline=deadline)
+    latents, values = traverse_latents(point[0], body.dimensions, extent=body.extent, steps=body.steps)
+    decoded = await model.decode(latents, deadline=deadline)
+    notes = [{"dimension": d, "value": float(value)} for d in body.dimensions for value in values]
+    timing = total(encoding, decoded.timing)
+    answer = ImageAnswer(model, "traverse", decoded.images, latents, timing, notes=notes)
+    return await answer_images(answer, chosen, columns=options.columns or min(body.steps, 256))
+
+
+def _check_dimensions(dimensions: list[int], size: int) -> None:
+    for index, dimension in enumerate(dimensions):
+        if dimension >= size:
+            detail = f"this model has dimensions 0 … {size - 1}, not {dimension}"
+            error = FieldError(f"/dimensions/{index}", detail, limit=size - 1, index=index)
+            raise InvalidInput(detail, errors=[error])
