@@ -1,17 +1,22 @@
-"""`python -m training train | publish | evaluate | doctor`: the workshop's command line."""
+"""`python -m training train | publish | export | evaluate | doctor`: the workshop's command line."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tomli_w
 import torch
 
 from training.config import ConfigError, RunConfig, read_config
-from training.data.datasets import DataError, DataSplits, load_splits
+from training.data.datasets import DataError, load_splits
+from training.doctor import examine
+from training.evaluation.published import PublishedGraphs, measure, read_manifest
+from training.export.parity import ParityError
+from training.export.publish import export_graphs, publish
+from training.export.trained import TrainedRun, model_summary
 from training.loops.gan_loop import train_gan
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
@@ -25,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
     try:
         status: int = options.run(options)
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, ParityError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -35,37 +40,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train, publish and evaluate models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="train an experiment into a run folder", description=_train.__doc__)
-    train.set_defaults(run=_train)
+    train = _command(commands, "train", _train, "train an experiment into a run folder")
     _add_experiment_options(train)
-    train.add_argument(
-        "--dry-run", action="store_true", help="show the configuration, the data and the model's size; train nothing"
+    publish = _command(
+        commands, "publish", _publish, "export a trained run, check and measure it, and let it be served"
     )
-    train.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
-    train.add_argument("--no-progress", dest="progress", action="store_false", help="no progress bar")
+    publish.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="the folder of a finished run, such as runs/mnist_vae"
+    )
+    publish.add_argument(
+        "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
+    )
+    export = _command(commands, "export", _export, "write a trained run's ONNX graphs, checked against PyTorch")
+    export.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of a run, finished or not")
+    export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the graphs go")
+    evaluate = _command(commands, "evaluate", _evaluate, "measure a published version again, from its files alone")
+    evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
+    doctor = _command(commands, "doctor", _doctor, "say what this machine has: libraries, device, data sets, models")
+    doctor.add_argument(
+        "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
+    )
+    for command in (train, publish, evaluate, doctor):
+        command.add_argument(
+            "--data-dir", type=Path, help="where data sets are kept (default: $LATENTSERVE_DATA_DIR, or data)"
+        )
     return parser
 
 
-def _add_experiment_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment", type=Path, help="a TOML file, such as training/experiments/mnist_vae.toml")
-    parser.add_argument(
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary, description=run.__doc__)
+    command.set_defaults(run=run)
+    command.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    return command
+
+
+def _add_experiment_options(train: argparse.ArgumentParser) -> None:
+    train.add_argument("experiment", type=Path, help="a TOML file, such as training/experiments/mnist_vae.toml")
+    train.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="section.key=value",
-        help="override one value; may be repeated",
+        help="override one value; repeatable",
     )
-    parser.add_argument(
-        "--runs-dir", type=Path, default=Path("runs"), help="where run folders are kept (default: runs)"
-    )
-    parser.add_argument(
-        "--data-dir", type=Path, help="where data sets are kept (default: $LATENTSERVE_DATA_DIR, or data)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    train.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where run folders are kept (default: runs)")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    train.add_argument("--dry-run", action="store_true", help="show configuration, data and model size; train nothing")
+    train.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    train.add_argument("--no-progress", dest="progress", action="store_false", help="no progress bar")
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -76,7 +106,8 @@ def _train(options: argparse.Namespace) -> int:
         _claim(run, config, resume=options.resume)
     print(tomli_w.dumps(config.as_toml_document()))
     data = load_splits(config.data, options.data_dir)
-    _describe(data)
+    print(data.summary())
+    print(model_summary(config))
     if options.dry_run:
         return 0
     device = _device(options.device)
@@ -84,8 +115,52 @@ def _train(options: argparse.Namespace) -> int:
         RunProvenance.of(options.experiment, data, device).save(run.provenance_file)
     loop = train_vae if config.model.family == "vae" else train_gan
     loop(config, data, run, device=device, resume=options.resume, progress=options.progress)
-    print(f"trained: {run.path}")
+    print(f"trained: {run.path}\nto serve it: python -m training publish {run.path}")
     return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
+    run = TrainedRun.load(options.run_folder)
+    data = load_splits(run.config.data, options.data_dir)
+    if data.sha256 != run.provenance.data_sha256:
+        raise ConfigError("the data has changed since this run was trained on it: its splits are no longer honest")
+    folder = publish(run, data, options.models_dir)
+    print((folder / "card.md").read_text(encoding="utf-8"))
+    print(f"published: {folder}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Write a run's graphs and check them against PyTorch, without measuring or publishing."""
+    run = TrainedRun.load(options.run_folder)
+    options.to.mkdir(parents=True, exist_ok=True)
+    manifest, _ = export_graphs(run, options.to)
+    for graph in manifest.graphs:
+        print(f"{options.to / graph.file}: PyTorch and ONNX differ by at most {manifest.parity_error[graph.role]:.1e}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    """Measure a published version from its files alone and set each number beside the card's."""
+    folder: Path = options.version_folder
+    manifest = read_manifest(folder)
+    config = read_config(folder / "run.toml")
+    data = load_splits(config.data, options.data_dir)
+    for name, metric in measure(PublishedGraphs.open(folder, manifest), config, data).items():
+        published = manifest.metrics.get(name)
+        beside = f" (published: {published.value:g})" if published else ""
+        error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
+        print(f"{name}: {metric.value:g}{error} {metric.unit}{beside}; {metric.protocol}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Say what this machine has, and what is missing; the exit status is 1 when something needs mending."""
+    findings = examine(options.models_dir, options.data_dir)
+    for finding in findings:
+        print(finding)
+    return 0 if all(finding.well for finding in findings) else 1
 
 
 def _claim(run: RunFolder, config: RunConfig, *, resume: bool) -> None:
@@ -99,15 +174,6 @@ def _claim(run: RunFolder, config: RunConfig, *, resume: bool) -> None:
         raise ConfigError(f"{run.path} holds a run already: --resume it, or choose another --runs-dir or --set name=…")
     else:
         run.create(config)
-
-
-def _describe(data: DataSplits) -> None:
-    counts = f"{len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test images"
-    print(f"data: {data.name}, {counts}, sha256 {data.sha256[:12]}")
-    for reason in data.skipped[:10]:
-        print(f"skipped: {reason}")
-    if data.skipped:
-        print(f"skipped in all: {len(data.skipped)} unreadable files")
 
 
 def _device(name: str) -> torch.device:

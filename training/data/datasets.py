@@ -11,7 +11,12 @@ from training.data.folder import load_folder
 from training.data.mnist import FASHION_MNIST, MNIST, load_published
 from training.data.splits import DataError, DataSplits, ImageSet
 
-__all__ = ["DataError", "DataSplits", "ImageSet", "load_splits"]
+__all__ = ["DataError", "DataSplits", "ImageSet", "data_folder", "load_splits"]
+
+
+def data_folder(data_dir: Path | None = None) -> Path:
+    """Where the named sets are kept: as asked, or by LATENTSERVE_DATA_DIR, or `data` under the working directory."""
+    return data_dir or Path(os.environ.get("LATENTSERVE_DATA_DIR") or "data")
 
 
 def load_splits(config: DataConfig, data_dir: Path | None = None) -> DataSplits:
@@ -20,7 +25,7 @@ def load_splits(config: DataConfig, data_dir: Path | None = None) -> DataSplits:
     `data_dir` holds the named sets, one folder each, and receives downloads; None takes it from the environment
     variable LATENTSERVE_DATA_DIR, or else `data` under the working directory. Raises DataError with what to do.
     """
-    where = data_dir or Path(os.environ.get("LATENTSERVE_DATA_DIR") or "data")
+    where = data_folder(data_dir)
     match config.set:
         case "mnist":
             return load_published(MNIST, config, where)

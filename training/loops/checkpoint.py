@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -50,7 +50,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return state
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,0 +1,84 @@
+"""The model card: what a version is, what it was trained on, what was measured, and what it cannot do."""
+
+from __future__ import annotations
+
+from app.manifest import Manifest
+
+LIMITS = {
+    "vae": (
+        "Samples are softer than the data: a decoder that averages over what the latent leaves open blurs it.",
+        "The scores are bounds on log p(x) of this model. A picture unlike the training data can score high: "
+        "flat and simple pictures often do.",
+    ),
+    "gan": (
+        "There is no encoder and no density here: the model cannot encode, reconstruct or score a picture.",
+        "The discriminator's logit tells its own generator's samples from data. It is no measure of quality, and "
+        "means nothing for other pictures.",
+    ),
+    "autoencoder": ("It is not a generative model: there is no distribution over its codes to sample from.",),
+}
+
+
+def write_card(manifest: Manifest) -> str:
+    """The card as Markdown, from the manifest alone: it cannot say what the manifest does not."""
+    parts = [
+        f"# {manifest.title}",
+        manifest.summary,
+        "![samples](preview.png)",
+        "## What it is",
+        _table(_facts(manifest)),
+        "## What was measured",
+        "From the published ONNX graphs, with the code that serves them.",
+        _metrics(manifest),
+        "## How it was trained",
+        _table(_training(manifest)),
+        "`run.toml` beside this card is the whole configuration.",
+        "## What it cannot do",
+        "\n".join(f"- {limit}" for limit in LIMITS[manifest.family]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    image, likelihood = manifest.image, manifest.likelihood
+    return {
+        "name, version": f"`{manifest.name}@{manifest.version}`",
+        "family": manifest.family,
+        "capabilities": ", ".join(manifest.capabilities),
+        "pictures": f"{image.height}×{image.width}, {image.channels} channel{'s' if image.channels > 1 else ''}",
+        "pictures are read as": _observation(manifest),
+        "latent": f"{manifest.latent.size} numbers, prior {manifest.latent.prior.replace('_', ' ')}",
+        **({"likelihood": f"{likelihood.kind}; nats of {likelihood.nats_of}"} if likelihood else {}),
+    }
+
+
+def _observation(manifest: Manifest) -> str:
+    image = manifest.image
+    if image.observation == "threshold":
+        return f"binary: white from a grey of {image.threshold:g} up, else black"
+    return f"grey levels in [{image.pixel_range.low:g}, {image.pixel_range.high:g}]"
+
+
+def _training(manifest: Manifest) -> dict[str, str]:
+    source = manifest.provenance
+    return {
+        "data": f"{source.data_set}, {source.train_images:,} training images, sha256 `{source.data_sha256[:16]}…`",
+        "experiment": f"`{source.experiment}`, seed {source.seed}",
+        "length": f"{source.steps:,} steps, {source.train_seconds / 60:.1f} minutes",
+        "hardware": source.hardware,
+        "code": f"commit `{source.commit}`",
+        "libraries": ", ".join(f"{name} {version}" for name, version in source.libraries.items()),
+        "PyTorch against ONNX": ", ".join(f"{role} {error:.1e}" for role, error in manifest.parity_error.items()),
+    }
+
+
+def _metrics(manifest: Manifest) -> str:
+    rows = ["| | value | of | protocol |", "| --- | --- | --- | --- |"]
+    for name, metric in manifest.metrics.items():
+        error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
+        rows.append(f"| {name.replace('_', ' ')} | {metric.value:.4g}{error} | {metric.unit} | {metric.protocol} |")
+    return "\n".join(rows)
+
+
+def _table(rows: dict[str, str]) -> str:
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])

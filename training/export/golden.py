@@ -1,0 +1,36 @@
+"""Golden cases: what each published graph answered to known inputs, for every server that loads it to check."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.manifest import GoldenCase, Tensor
+from app.runtime.session import GraphSession
+from training.export.graphs import Graph
+from training.export.parity import Tolerance
+
+SIZES = {"batch": 2, "samples": 2}
+SEED = 7
+
+
+def golden_case(graph: Graph, session: GraphSession) -> GoldenCase:
+    """Run the graph on fixed random inputs and keep both sides."""
+    inputs = graph.random_inputs(SIZES, torch.Generator().manual_seed(SEED))
+    feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
+    tolerance = Tolerance.of(graph)
+    return GoldenCase(
+        role=graph.role,
+        inputs={name: _as_text(array) for name, array in feeds.items()},
+        outputs={name: _as_text(array) for name, array in session.run(feeds).items()},
+        absolute_tolerance=tolerance.absolute,
+        relative_tolerance=tolerance.relative,
+    )
+
+
+def _as_text(array: NDArray[np.float32]) -> Tensor:
+    data = np.ascontiguousarray(array, dtype="<f4").tobytes()
+    return Tensor(dtype="float32", shape=array.shape, base64=base64.b64encode(data).decode())

@@ -1,0 +1,109 @@
+"""A trained model as graphs: one module a role, its tensors named, with inputs to try it on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from app.manifest import GraphRole
+from training.gan.model import GenerativeAdversarialNetwork
+from training.vae.model import Evidence, VariationalAutoencoder
+
+TrainedModel = VariationalAutoencoder | GenerativeAdversarialNetwork
+Sizes = Mapping[str, int]
+"""A number for each varying dimension: `batch`, `samples`."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One role of a model: the module to export, and the names and shapes of its tensors.
+
+    A dimension of `inputs` is a number, or the name of one that varies. Every input is float32.
+    """
+
+    role: GraphRole
+    module: nn.Module
+    inputs: Mapping[str, tuple[int | str, ...]]
+    outputs: tuple[str, ...]
+
+    def random_inputs(self, sizes: Sizes, generator: torch.Generator) -> dict[str, Tensor]:
+        """Inputs of these sizes: images uniform on [0, 1], everything else standard normal."""
+        found = {}
+        for name, shape in self.inputs.items():
+            numbers = [sizes[size] if isinstance(size, str) else size for size in shape]
+            draw = torch.rand if name == "image" else torch.randn
+            found[name] = draw(numbers, generator=generator)
+        return found
+
+
+class _LatentToImage(nn.Module):
+    def __init__(self, vae: VariationalAutoencoder) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latent: Float[Tensor, "batch size"]) -> Float[Tensor, "batch c h w"]:
+        return self.vae.decode(latent)
+
+
+class _ImageToLatent(nn.Module):
+    def __init__(self, vae: VariationalAutoencoder) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, image: Float[Tensor, "batch c h w"], noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, scale = self.vae.posterior(image)
+        return mean + scale * noise, mean, scale
+
+
+class _ImageToEvidence(nn.Module):
+    def __init__(self, vae: VariationalAutoencoder) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, image: Float[Tensor, "batch c h w"], noise: Float[Tensor, "batch samples size"]) -> Evidence:
+        return self.vae.evidence(image, noise)
+
+
+def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_size: int) -> list[Graph]:
+    """Every graph that this kind of model has, on a copy of it that is made ready to export."""
+    model = _ready(model)
+    latent = {"latent": ("batch", latent_size)}
+    image: dict[str, tuple[int | str, ...]] = {"image": ("batch", *image_shape)}
+    if isinstance(model, GenerativeAdversarialNetwork):
+        return [
+            Graph("latent_to_image", model.generator, latent, ("image",)),
+            Graph("image_to_realism", model.discriminator, image, ("logit",)),
+        ]
+    return [
+        Graph("latent_to_image", _LatentToImage(model), latent, ("image",)),
+        Graph(
+            "image_to_latent",
+            _ImageToLatent(model),
+            {**image, "noise": ("batch", latent_size)},
+            ("latent", "mean", "scale"),
+        ),
+        Graph(
+            "image_to_evidence",
+            _ImageToEvidence(model),
+            {**image, "noise": ("batch", "samples", latent_size)},
+            ("log_likelihood", "log_prior", "log_posterior"),
+        ),
+    ]
+
+
+def _ready(model: TrainedModel) -> TrainedModel:
+    """A copy on the CPU that only answers: reparametrised weights (spectral norm) become constants."""
+    ready = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    for module in ready.modules():
+        if isinstance(parametrised := getattr(module, "parametrizations", None), nn.ModuleDict):
+            for name in list(parametrised):
+                parametrize.remove_parametrizations(module, name)
+    for parameter in ready.parameters():
+        parameter.data = parameter.data.contiguous()  # channels-last strides are for training
+    return ready

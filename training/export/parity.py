@@ -1,0 +1,84 @@
+"""Does the exported graph compute what PyTorch computes, and the same for an image whatever its batch?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.runtime.session import GraphSession
+from training.export.graphs import Graph
+
+BATCH_SIZES = (1, 2, 7, 32)
+SAMPLES = 5
+ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
+NATS_TOLERANCE, NATS_RELATIVE_TOLERANCE = 1e-3, 1e-6
+"""Log terms are sums over all pixels: an absolute error in nats is what matters for a bound."""
+
+
+class ParityError(ValueError):
+    """The exported graph does not compute what the model computes; it must not be published."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """|found − wanted| ≤ max(absolute, relative · |wanted|)."""
+
+    absolute: float
+    relative: float
+
+    @classmethod
+    def of(cls, graph: Graph) -> Tolerance:
+        """What this graph is held to."""
+        if graph.role == "image_to_evidence":
+            return cls(NATS_TOLERANCE, NATS_RELATIVE_TOLERANCE)
+        return cls(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE)
+
+    def excess(self, found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+        """The largest error as a multiple of what is allowed; infinite where a number is not finite."""
+        if found.shape != wanted.shape or not np.isfinite(found).all():
+            return float("inf")
+        allowed = np.maximum(self.absolute, self.relative * np.abs(wanted))
+        return float((np.abs(found - wanted) / allowed).max(initial=0.0))
+
+
+def check_parity(graph: Graph, session: GraphSession, *, seed: int = 0) -> float:
+    """Compare PyTorch and ONNX on random inputs at several batch sizes; the largest absolute difference seen.
+
+    Raises ParityError beyond the graph's tolerance, and where `latent_to_image` gives a row other bits in company than
+    alone: samples are promised to be the same bytes in any batch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tolerance = Tolerance.of(graph)
+    worst = 0.0
+    for batch in BATCH_SIZES:
+        inputs = graph.random_inputs({"batch": batch, "samples": SAMPLES}, generator)
+        found = session.run({name: tensor.numpy() for name, tensor in inputs.items()})
+        with torch.no_grad():
+            answer = graph.module(*inputs.values())
+        wanted = dict(zip(graph.outputs, answer if isinstance(answer, tuple) else (answer,), strict=True))
+        for name, tensor in wanted.items():
+            if (excess := tolerance.excess(found[name], tensor.numpy())) > 1:
+                raise ParityError(
+                    f"{graph.role}: {name} is off by {excess:.3g} times the tolerance of "
+                    f"{tolerance.absolute:g} (relative {tolerance.relative:g}) at batch {batch}"
+                )
+            worst = max(worst, float(np.abs(found[name] - tensor.numpy()).max()))
+    if graph.role == "latent_to_image":
+        _check_company(graph, session, generator)
+    return worst
+
+
+def _check_company(graph: Graph, session: GraphSession, generator: torch.Generator) -> None:
+    """Each row of a full batch, run alone, in a pair and in the whole, bit for bit."""
+    latent = graph.random_inputs({"batch": max(BATCH_SIZES)}, generator)["latent"].numpy()
+    together = session.run({"latent": latent})["image"]
+    for size in BATCH_SIZES[:-1]:
+        for start in range(0, len(latent) - size + 1, size):
+            part = session.run({"latent": latent[start : start + size]})["image"]
+            if part.tobytes() != together[start : start + size].tobytes():
+                raise ParityError(
+                    f"{graph.role}: row {start} has other bits in a batch of {size} than in one of {len(latent)}"
+                )

@@ -1,0 +1,147 @@
+"""From a finished run to a model version that a running service picks up: staged beside, checked, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import tomli_w
+
+from app.images.pixels import contact_sheet
+from app.images.raster import encode_png
+from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, Provenance
+from app.runtime.session import GraphSession
+from training.data.splits import DataSplits
+from training.evaluation.published import PublishedGraphs, active_dimensions, calibration, measure
+from training.export.card import write_card
+from training.export.golden import golden_case
+from training.export.graphs import Graph
+from training.export.latent_points import latent_points
+from training.export.parity import check_parity
+from training.export.to_onnx import write_graph
+from training.export.trained import TrainedRun
+from training.loops.checkpoint import sync_folder
+from training.vae.model import VariationalAutoencoder
+
+PREVIEW_SAMPLES = 64
+MAP_FILE = "map.json"
+
+
+def export_graphs(run: TrainedRun, folder: Path) -> tuple[Manifest, PublishedGraphs]:
+    """Write the graphs; return them open, with a manifest that lacks measurements. Raises ParityError on a mismatch."""
+    graphs = run.graphs()
+    signatures = [write_graph(graph, folder) for graph in graphs]
+    sessions: dict[GraphRole, GraphSession] = {
+        signature.role: GraphSession.open(folder / signature.file, signature) for signature in signatures
+    }
+    manifest = _manifest(run, graphs, signatures, sessions)
+    return manifest, PublishedGraphs(manifest.image, sessions)
+
+
+def publish(run: TrainedRun, data: DataSplits, models_dir: Path) -> Path:
+    """Export, check, measure and describe a run, then make it the next version of its name; returns its folder.
+
+    The version appears whole, by one rename, or not at all.
+    """
+    with _staging(models_dir) as staged:
+        manifest, graphs = export_graphs(run, staged)
+        manifest = _measured(manifest, graphs, run, data, staged)
+        target = models_dir / manifest.name
+        target.mkdir(parents=True, exist_ok=True)
+        manifest = manifest.model_copy(update={"version": next_version(target)})
+        _describe(manifest, graphs, run, staged)
+        _sync(staged)
+        folder = target / str(manifest.version)
+        staged.rename(folder)
+        sync_folder(target)
+        return folder
+
+
+def next_version(folder: Path) -> int:
+    """One more than the newest version in a model's folder."""
+    return 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
+
+
+def _manifest(
+    run: TrainedRun,
+    graphs: Sequence[Graph],
+    signatures: Sequence[GraphSignature],
+    sessions: dict[GraphRole, GraphSession],
+) -> Manifest:
+    config, source = run.config, run.provenance
+    return Manifest(
+        name=config.name,
+        version=1,
+        title=config.title,
+        summary=config.summary,
+        family=config.model.family,
+        image=run.image_space,
+        latent=run.latent_space,
+        likelihood=run.model.likelihood.spec if isinstance(run.model, VariationalAutoencoder) else None,
+        graphs=tuple(signatures),
+        golden=tuple(golden_case(graph, sessions[graph.role]) for graph in graphs),
+        parity_error={graph.role: check_parity(graph, sessions[graph.role]) for graph in graphs},
+        provenance=Provenance(
+            data_set=source.data_set,
+            data_sha256=source.data_sha256,
+            train_images=source.train_images,
+            experiment=source.experiment,
+            seed=config.seed,
+            steps=run.steps,
+            train_seconds=round(run.train_seconds, 1),
+            hardware=source.hardware,
+            commit=source.commit,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            libraries={**source.libraries, **{name: version(name) for name in ("onnx", "onnxruntime")}},
+        ),
+    )
+
+
+def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data: DataSplits, staged: Path) -> Manifest:
+    """The manifest with its metrics and, where the model can encode and score, its map and calibration."""
+    updates: dict[str, object] = {"metrics": measure(graphs, run.config, data)}
+    if "image_to_evidence" in manifest.roles:
+        updates["calibration"] = calibration(graphs, run.config, data)
+    if "image_to_latent" in manifest.roles:
+        points = latent_points(graphs, data, run.config.evaluation.map_points)
+        (staged / MAP_FILE).write_bytes(points)
+        updates["map"] = MapFile(file=MAP_FILE, sha256=hashlib.sha256(points).hexdigest())
+        active = active_dimensions(graphs, data)
+        updates["latent"] = manifest.latent.model_copy(update={"active_dimensions": active})
+    return manifest.model_copy(update=updates)
+
+
+def _describe(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, staged: Path) -> None:
+    """Write everything of a version that is not a graph."""
+    samples = graphs.sample(PREVIEW_SAMPLES, latent_size=manifest.latent.size)
+    (staged / "preview.png").write_bytes(encode_png(contact_sheet(samples)))
+    (staged / "run.toml").write_text(tomli_w.dumps(run.config.as_toml_document()), encoding="utf-8")
+    (staged / "card.md").write_text(write_card(manifest), encoding="utf-8")
+    text = Manifest.model_validate(manifest.model_dump()).model_dump_json(indent=1)
+    (staged / "manifest.json").write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _staging(models_dir: Path) -> Iterator[Path]:
+    """A hidden folder beside the models, so that the rename stays on one file system; gone if anything fails."""
+    models_dir.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=".publishing-", dir=models_dir))
+    staged.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service that runs as another user
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)

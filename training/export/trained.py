@@ -1,0 +1,99 @@
+"""What a finished run left: its configuration, its averaged weights and its provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from app.manifest import ImageSpace, LatentSpace, PixelRange
+from training.config import ConfigError, RunConfig, VaeConfig, read_config
+from training.export.graphs import Graph, TrainedModel, graphs_of
+from training.gan.model import GenerativeAdversarialNetwork
+from training.loops.checkpoint import Checkpoint, load_checkpoint
+from training.loops.gan_loop import PIXELS as GAN_PIXELS
+from training.loops.provenance import RunProvenance
+from training.loops.run_folder import RunFolder
+from training.loops.vae_loop import PIXELS as VAE_PIXELS
+from training.vae.model import VariationalAutoencoder
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run that can be exported."""
+
+    config: RunConfig
+    model: TrainedModel
+    provenance: RunProvenance
+    steps: int
+    train_seconds: float
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainedRun:
+        """Read a run folder. Raises ConfigError when nothing was trained there."""
+        run = RunFolder(folder)
+        if not run.checkpoint.exists():
+            raise ConfigError(f"{folder} is not the folder of a run: it has no {run.checkpoint.name}")
+        config, state = read_config(run.config_file), load_checkpoint(run.checkpoint)
+        return cls(
+            config=config,
+            model=_averaged_model(config, state),
+            provenance=RunProvenance.load(run.provenance_file),
+            steps=state["step"],
+            train_seconds=state["train_seconds"],
+        )
+
+    @property
+    def pixel_range(self) -> PixelRange:
+        """The interval that this family's image tensors live in."""
+        return VAE_PIXELS if self.config.model.family == "vae" else GAN_PIXELS
+
+    @property
+    def image_space(self) -> ImageSpace:
+        """The pictures that the model reads and writes, as a manifest states them."""
+        data = self.config.data
+        return ImageSpace(
+            height=data.size,
+            width=data.size,
+            channels=data.channels,
+            pixel_range=self.pixel_range,
+            observation="threshold" if data.binarise else "unit_interval",
+            background=data.background,
+        )
+
+    @property
+    def latent_space(self) -> LatentSpace:
+        """The latents, as a manifest states them."""
+        return LatentSpace(size=self.config.model.latent_size, prior="standard_normal")
+
+    def graphs(self) -> list[Graph]:
+        """The model's graphs, ready to export."""
+        data = self.config.data
+        return graphs_of(self.model, (data.channels, data.size, data.size), self.config.model.latent_size)
+
+
+def model_summary(config: RunConfig) -> str:
+    """The model in words for the console: its nets and how many parameters each has."""
+    sizes = [f"{name} {_parameters(net):,}" for name, net in _fresh_model(config).named_children()]
+    return f"{config.model.family} of {', '.join(sizes)} parameters"
+
+
+def _parameters(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def _fresh_model(config: RunConfig) -> TrainedModel:
+    if isinstance(config.model, VaeConfig):
+        return VariationalAutoencoder.from_config(config.model, config.data)
+    return GenerativeAdversarialNetwork.from_config(config.model, config.data)
+
+
+def _averaged_model(config: RunConfig, state: Checkpoint) -> TrainedModel:
+    model = _fresh_model(config)
+    if isinstance(model, VariationalAutoencoder):
+        model.load_state_dict(state["average"])
+    else:
+        model.load_state_dict(state["net"])
+        model.generator.load_state_dict(state["average"])
+    return model.eval()
