@@ -15,7 +15,7 @@ from training.loops.checkpoint import Checkpoint, load_checkpoint
 from training.loops.gan_loop import PIXELS as GAN_PIXELS
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
-from training.loops.vae_loop import PIXELS as VAE_PIXELS
+from training.loops.vae_pictures import PIXELS as VAE_PIXELS
 from training.vae.model import VariationalAutoencoder
 
 

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
-from app.images.pixels import to_bytes, to_floats
-from app.manifest import PixelRange
 from training.config import RunConfig, VaeConfig
 from training.data.datasets import DataSplits, ImageSet
 from training.loops.averaging import WeightAverage
@@ -26,12 +22,12 @@ from training.loops.schedule import (
     set_learning_rate,
     step_generator,
 )
+from training.loops.vae_pictures import draw_pictures, observed
 from training.vae.model import VariationalAutoencoder
 from training.vae.objective import ElboTerms, elbo_terms, negative_elbo_loss, warmup_weight
 
-PIXELS = PixelRange(low=0.0, high=1.0)
-VALIDATION_IMAGES = 1000
-SAMPLES = 64
+WATCHED_IMAGES = 1000
+AT_ONCE = 250
 RECORD_EVERY_STEPS = 50
 
 
@@ -123,12 +119,6 @@ def _optimisation_step(training: VaeTraining, plan: Plan, pictures: NDArray[np.u
     return terms
 
 
-def observed(pictures: NDArray[np.uint8], coin: torch.Generator | None) -> Float[Tensor, "batch c h w"]:
-    """Pictures (B, H, W, C) as the x that is modelled: pixels in [0, 1], or coins tossed with them as odds."""
-    image = torch.from_numpy(to_floats(pictures, PIXELS))
-    return image if coin is None else torch.bernoulli(image, generator=coin)
-
-
 def _training_numbers(terms: ElboTerms) -> dict[str, float]:
     means = {"elbo_nats": terms.elbo, "reconstruction_nats": terms.reconstruction, "kl_nats": terms.kl}
     return {name: float(value.detach().mean()) for name, value in means.items()}
@@ -137,24 +127,15 @@ def _training_numbers(terms: ElboTerms) -> dict[str, float]:
 def _end_of_epoch(training: VaeTraining, plan: Plan, validation: ImageSet, run: RunFolder, journal: Journal) -> None:
     """Validate the averaged net on the same images and noise every time; draw pictures every few epochs."""
     epoch = training.step // plan.steps_per_epoch
+    watched = validation.take(np.arange(min(WATCHED_IMAGES, len(validation))))
     generator = step_generator(training.config.seed, FIXED_DRAW)
     coin = generator if training.config.data.binarise else None
-    image = observed(validation.pictures[:VALIDATION_IMAGES], coin).to(training.device)
+    image = observed(watched.pictures, coin).to(training.device)
     noise = torch.randn(len(image), training.settings.latent_size, generator=generator).to(training.device)
     net = training.average.average
     with torch.no_grad(), precision(training.config.optimiser, training.device):
-        elbo = torch.cat(
-            [
-                elbo_terms(net, *part, kl="closed_form").elbo
-                for part in zip(image.split(250), noise.split(250), strict=True)
-            ]
-        )
+        parts = zip(image.split(AT_ONCE), noise.split(AT_ONCE), strict=True)
+        elbo = torch.cat([elbo_terms(net, *part, kl="closed_form").elbo for part in parts])
         journal.record(training.step, {"validation_elbo_nats": float(elbo.mean())})
         if epoch % training.config.samples_every_epochs == 0 or training.step == plan.total_steps:
-            run.save_grid(f"samples/epoch_{epoch:04d}", _as_pictures(net.decode(noise[:SAMPLES])))
-            pairs = torch.stack([image[:SAMPLES], net.decode(net.posterior(image[:SAMPLES]).mean)], dim=1)
-            run.save_grid(f"reconstructions/epoch_{epoch:04d}", _as_pictures(pairs.flatten(0, 1)))
-
-
-def _as_pictures(image: Float[Tensor, "batch c h w"]) -> NDArray[np.uint8]:
-    return to_bytes(image.float().cpu().numpy(), PIXELS)
+            draw_pictures(net, image, noise, watched.labels, run, name=f"epoch_{epoch:04d}")
