@@ -155,13 +155,12 @@ class Batcher:
         while pieces := self._next_batch():
             batches = [piece for _, piece in pieces]
             began = time.monotonic()
-            outcomes = await loop.run_in_executor(self._executor, run_rows, self._run, batches)
-            now, start = time.monotonic(), 0
-            self._metrics.observe_run(self._name, rows=len(outcomes), seconds=now - began)
-            for job, piece in pieces:
-                stop = start + row_count(piece)
-                job.receive(outcomes[start:stop], now)
-                start = stop
+            outcomes: list[Outcome] = [ShuttingDown("the model was stopped")] * sum(map(row_count, batches))
+            try:
+                outcomes = await loop.run_in_executor(self._executor, run_rows, self._run, batches)
+            finally:  # also where this task is cancelled: nobody is left without an answer
+                _deliver(pieces, outcomes)
+            self._metrics.observe_run(self._name, rows=len(outcomes), seconds=time.monotonic() - began)
 
     def _next_batch(self) -> list[tuple[_Job, Tensors]]:
         """The next rows to run: from the front of the queue on, of the front's kind. Who has more rows queues again."""
@@ -183,3 +182,11 @@ class Batcher:
 
     def _report_queue(self) -> None:
         self._metrics.set_queue_rows(self._name, self.waiting_rows)
+
+
+def _deliver(pieces: list[tuple[_Job, Tensors]], outcomes: list[Outcome]) -> None:
+    now, start = time.monotonic(), 0
+    for job, piece in pieces:
+        stop = start + row_count(piece)
+        job.receive(outcomes[start:stop], now)
+        start = stop

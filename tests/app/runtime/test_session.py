@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from app.errors import ModelRejected
+from app.manifest import GraphSignature, TensorSpec
+from app.runtime.session import RUNTIME, GraphSession, describe_graph, file_sha256
+from tests.app.tiny_models import (
+    LinearGaussian,
+    convolutional_generator,
+    graph,
+    graph_signature,
+    linear_decoder,
+    linear_encoder,
+)
+
+
+@pytest.fixture
+def decoder(tmp_path: Path) -> Path:
+    path = tmp_path / "latent_to_image.onnx"
+    onnx.save(linear_decoder(LinearGaussian()), path)
+    return path
+
+
+def signature_of(path: Path) -> GraphSignature:
+    return graph_signature(path.parent, "latent_to_image")
+
+
+def test_graph_is_described_with_its_dimension_names(decoder: Path) -> None:
+    inputs, outputs = describe_graph(decoder)
+    assert inputs == (TensorSpec(name="latent", dtype="float32", shape=("batch", 2)),)
+    assert outputs == (TensorSpec(name="image", dtype="float32", shape=("batch", 1, 8, 8)),)
+    assert RUNTIME.startswith("onnxruntime 1.")
+
+
+def test_session_computes_what_the_graph_says(decoder: Path) -> None:
+    latents = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
+    images = GraphSession.open(decoder, signature_of(decoder)).run({"latent": latents})["image"]
+    np.testing.assert_allclose(images.reshape(5, 64), latents @ LinearGaussian().weights.T + 0.5, atol=1e-6)
+
+
+def test_closed_session_does_not_run(decoder: Path) -> None:
+    session = GraphSession.open(decoder, signature_of(decoder))
+    session.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        session.run({"latent": np.zeros((1, 2), np.float32)})
+
+
+def test_other_checksum_is_rejected(decoder: Path) -> None:
+    signature = signature_of(decoder).model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(ModelRejected, match="sha256"):
+        GraphSession.open(decoder, signature)
+
+
+@pytest.mark.parametrize(
+    "promised",
+    [
+        (TensorSpec(name="z", dtype="float32", shape=("batch", 2)),),
+        (TensorSpec(name="latent", dtype="int64", shape=("batch", 2)),),
+        (TensorSpec(name="latent", dtype="float32", shape=("batch", 3)),),
+        (TensorSpec(name="latent", dtype="float32", shape=(1, 2)),),
+        (TensorSpec(name="latent", dtype="float32", shape=("batch", "size")),),
+        (),
+    ],
+)
+def test_graph_that_differs_from_its_signature_is_rejected(decoder: Path, promised: tuple[TensorSpec, ...]) -> None:
+    signature = signature_of(decoder).model_copy(update={"inputs": promised})
+    with pytest.raises(ModelRejected, match="the manifest says"):
+        GraphSession.open(decoder, signature)
+
+
+def test_names_of_varying_dimensions_are_free(decoder: Path) -> None:
+    renamed = (TensorSpec(name="latent", dtype="float32", shape=("N", 2)),)
+    GraphSession.open(decoder, signature_of(decoder).model_copy(update={"inputs": renamed}))
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\0" * 999])
+def test_damaged_file_is_rejected_without_naming_its_folder(decoder: Path, damage: Callable[[bytes], bytes]) -> None:
+    signature = signature_of(decoder)
+    decoder.write_bytes(damage(decoder.read_bytes()))
+    with pytest.raises(ModelRejected) as refusal:
+        GraphSession.open(decoder, signature.model_copy(update={"sha256": file_sha256(decoder)}))
+    assert str(decoder.parent) not in refusal.value.detail
+    assert "latent_to_image.onnx" in refusal.value.detail
+
+
+def test_missing_file_is_rejected(decoder: Path) -> None:
+    signature = signature_of(decoder)
+    decoder.unlink()
+    with pytest.raises(ModelRejected, match=r"latent_to_image\.onnx cannot be read"):
+        GraphSession.open(decoder, signature)
+
+
+def test_weights_in_another_file_are_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "latent_to_image.onnx"
+    onnx.save(linear_decoder(LinearGaussian()), path, save_as_external_data=True, size_threshold=0, location="weights")
+    with pytest.raises(ModelRejected):
+        describe_graph(path)
+
+
+def test_tensors_of_other_types_are_rejected(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)]
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(nodes, "t", [info("x", TensorProto.DOUBLE, ["n"])], [info("y", TensorProto.FLOAT, ["n"])])
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "g.onnx")
+    with pytest.raises(ModelRejected, match=r"tensor\(double\)"):
+        describe_graph(tmp_path / "g.onnx")
+
+
+# Sample i of a seed is the same bytes at any count: rows of these graphs must not see their batch, to the last bit.
+
+
+def deep_decoder() -> onnx.ModelProto:
+    """A decoder of real size: two linear layers, two transposed convolutions, a convolution."""
+    generator = np.random.default_rng(0)
+
+    def weights(*shape: int) -> NDArray[np.float64]:
+        return generator.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+
+    constants = {
+        "W1": weights(33, 257),
+        "W2": weights(257, 32 * 49),
+        "shape": np.array([-1, 32, 7, 7]),
+        "K1": weights(32, 16, 4, 4),
+        "K2": weights(16, 8, 4, 4),
+        "K3": weights(3, 8, 3, 3),
+    }
+    up = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("MatMul", ["latent", "W1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Gemm", ["b", "W2"], ["c"]),
+        helper.make_node("Reshape", ["c", "shape"], ["d"]),
+        helper.make_node("ConvTranspose", ["d", "K1"], ["e"], **up),
+        helper.make_node("Relu", ["e"], ["f"]),
+        helper.make_node("ConvTranspose", ["f", "K2"], ["g"], **up),
+        helper.make_node("Conv", ["g", "K3"], ["h"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["h"], ["image"]),
+    ]
+    return graph(nodes, {"latent": ["batch", 33]}, {"image": ["batch", 3, 28, 28]}, constants)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "proto", [deep_decoder(), convolutional_generator(0), linear_decoder(LinearGaussian())], ids=["deep", "gan", "vae"]
+)
+def test_rows_do_not_depend_on_their_batch(tmp_path: Path, proto: onnx.ModelProto, threads: int) -> None:
+    path = tmp_path / "latent_to_image.onnx"
+    onnx.save(proto, path)
+    session = GraphSession.open(path, signature_of(path), threads=threads)
+    size = session.signature.inputs[0].shape[1]
+    latents = np.random.default_rng(0).standard_normal((40, size)).astype(np.float32)
+    together = session.run({"latent": latents})["image"]
+    for start, count in [(0, 1), (39, 1), (7, 2), (5, 3), (1, 16), (3, 33)]:
+        alone = session.run({"latent": latents[start : start + count]})["image"]
+        np.testing.assert_array_equal(alone, together[start : start + count])
+
+
+def test_encoder_and_its_optional_outputs_are_described(tmp_path: Path) -> None:
+    onnx.save(linear_encoder(LinearGaussian()), tmp_path / "image_to_latent.onnx")
+    _, outputs = describe_graph(tmp_path / "image_to_latent.onnx")
+    assert [spec.name for spec in outputs] == ["latent", "mean", "scale"]
+    assert numpy_helper.to_array(linear_decoder(LinearGaussian()).graph.initializer[1])[0] == 0.5

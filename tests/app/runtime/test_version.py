@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+from pydantic import BaseModel
+
+from app.errors import ModelRejected
+from app.manifest import ImageSpace, LatentSpace, PixelRange
+from app.runtime.session import file_sha256
+from app.runtime.version import open_version, read_manifest
+from tests.app.tiny_models import TinyModel, edit_manifest, graph, tiny_gan, tiny_vae, with_graph, write_version
+
+
+def open_folder(folder: Path) -> None:
+    open_version(folder, read_manifest(folder), threads=1)
+
+
+def tampered(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest in place."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_version_is_read_whole(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+    version = open_version(folder, read_manifest(folder), threads=1)
+    assert version.card.startswith("# tiny_vae")
+    assert version.preview_png == (folder / "preview.png").read_bytes()
+    assert version.map_json is None
+    assert version.sessions.keys() == version.manifest.roles
+
+
+def test_card_and_preview_are_optional(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, replace(tiny_vae(), preview=False))
+    (folder / "card.md").unlink()
+    version = open_version(folder, read_manifest(folder), threads=1)
+    assert (version.card, version.preview_png) == ("", None)
+
+
+def test_map_is_held_to_its_checksum(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+    (folder / "map.json").write_bytes(b'{"points":[]}')
+    edit_manifest(folder, map={"file": "map.json", "sha256": file_sha256(folder / "map.json")})
+    assert open_version(folder, read_manifest(folder), threads=1).map_json == b'{"points":[]}'
+    (folder / "map.json").write_bytes(b"other")
+    with pytest.raises(ModelRejected, match=r"map\.json"):
+        open_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "\xff", "[" * 100_000, '{"format":1}', '{"format":2}'], ids=range(8)
+)
+def test_manifest_that_does_not_parse_is_rejected(tmp_path: Path, text: str) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+    (folder / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ModelRejected, match=r"manifest\.json"):
+        open_folder(folder)
+
+
+def test_missing_manifest_is_rejected_without_its_folder(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ModelRejected) as refusal:
+        open_folder(folder)
+    assert str(tmp_path) not in refusal.value.detail
+
+
+def test_manifest_of_another_place_is_rejected(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+    shutil.copytree(folder, tmp_path / "tiny_vae" / "2")
+    with pytest.raises(ModelRejected, match=r"tiny_vae@1.*tiny_vae/2"):
+        open_folder(tmp_path / "tiny_vae" / "2")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("latent", LatentSpace(size=3, prior="standard_normal")),
+        ("image", ImageSpace(height=9, width=8, channels=1, pixel_range=PixelRange(low=0, high=1))),
+        ("image", ImageSpace(height=8, width=8, channels=3, pixel_range=PixelRange(low=0, high=1))),
+    ],
+)
+def test_graphs_must_fit_the_manifests_sizes(tmp_path: Path, field: str, value: BaseModel) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+    edit_manifest(folder, **{field: value.model_dump(mode="json")})
+    with pytest.raises(ModelRejected, match="cannot have"):
+        open_folder(folder)
+
+
+def renamed_output() -> TinyModel:
+    nodes = [helper.make_node("Identity", ["latent"], ["picture"])]
+    proto = graph(nodes, {"latent": ["batch", 4]}, {"picture": ["batch", 4]}, {})
+    return replace(with_graph(tiny_gan(), "latent_to_image", proto), preview=False)
+
+
+def extra_input() -> TinyModel:
+    constants = {"shape": np.array([-1, 3, 8, 8]), "wide": np.ones((4, 192))}
+    nodes = [
+        helper.make_node("Add", ["latent", "more"], ["sum"]),
+        helper.make_node("MatMul", ["sum", "wide"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "shape"], ["image"]),
+    ]
+    inputs = {"latent": ["batch", 4], "more": ["batch", 4]}
+    return replace(
+        with_graph(tiny_gan(), "latent_to_image", graph(nodes, inputs, {"image": ["batch", 3, 8, 8]}, constants)),
+        preview=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"), [(renamed_output(), "needs the outputs"), (extra_input(), "cannot have the input more")]
+)
+def test_graphs_must_fit_their_role(tmp_path: Path, model: TinyModel, reason: str) -> None:
+    folder = write_version(tmp_path, model)
+    with pytest.raises(ModelRejected, match=reason):
+        open_folder(folder)
+
+
+def change_golden(key: str, change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    return lambda manifest: change(next(iter(manifest["golden"][0][key].values())))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (change_golden("inputs", lambda tensor: tensor.update(base64="AAAAAAAAAAAAAAAAAAAAAA==")), "off its golden"),
+        (change_golden("inputs", lambda tensor: tensor.update(shape=[1, 4])), "do not run"),
+        (change_golden("inputs", lambda tensor: tensor.update(base64="????")), "not base64"),
+        (change_golden("inputs", lambda tensor: tensor.update(shape=[10**12])), "not base64"),
+        (lambda manifest: manifest["golden"][0].update(outputs={"other": {**ZERO}}), "golden output other"),
+        (lambda manifest: manifest["golden"][0].update(inputs={"other": {**ZERO}}), "do not run"),
+    ],
+)
+def test_golden_outputs_must_be_reproduced(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+    tampered(folder, change)
+    with pytest.raises(ModelRejected, match=reason):
+        open_folder(folder)
+
+
+ZERO = {"dtype": "float32", "shape": [1], "base64": "AAAAAA=="}
