@@ -14,6 +14,7 @@ from app.api import (
     catalogue,
     decode,
     encode,
+    explanations,
     health,
     pages,
     problems,
@@ -29,7 +30,7 @@ from app.runtime.repository import ModelRepository
 from app.settings import Settings
 from app.telemetry import Metrics
 
-ROUTERS = (catalogue, sample, decode, walk, arithmetic, encode, score, health, problems, pages)
+ROUTERS = (catalogue, sample, decode, walk, arithmetic, encode, score, health, explanations, pages)
 
 EXPOSED_HEADERS = ("X-Seed", "X-Model", "X-Request-ID", "ETag", "Server-Timing", "Retry-After")
 ACCEPTED_HEADERS = ("Authorization", "Content-Type", "X-Timeout-Ms", "X-Request-ID", "If-None-Match")

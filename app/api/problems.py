@@ -1,20 +1,16 @@
-"""Errors as `application/problem+json` (RFC 9457), and the pages that explain them.
-
-One table follows from the exception tree: every concrete error is a slug, and `/problems/<slug>` answers for it.
-"""
+"""Errors as `application/problem+json` (RFC 9457): ours, the framework's refusals, and failed validations."""
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import Response
 
 from app.errors import (
     BodyStalled,
@@ -40,8 +36,6 @@ MAX_FIELD_ERRORS = 20
 
 POINT_TAGS = frozenset({"<latent>", "<seed>", "<image>", "<mean>"})
 """How the kinds of Point show in pydantic's error locations; they are no part of the body."""
-
-router = APIRouter(tags=["problems"])
 
 
 class WrongField(BaseModel):
@@ -179,40 +173,3 @@ def pointer_to(location: Sequence[str | int]) -> str:
     """A JSON pointer (RFC 6901) to a pydantic location; no part is longer than a quotation may be."""
     parts = (shorten(part) for part in location if part not in POINT_TAGS)
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
-
-
-def _catalogue() -> Iterator[dict[str, Any]]:
-    for code, kind in sorted(problem_kinds().items()):
-        yield {
-            "type": f"/problems/{code}",
-            "code": code,
-            "status": kind.status,
-            "title": kind.title,
-            "explanation": " ".join((kind.__doc__ or "").split()),
-        }
-
-
-@router.get("/problems", summary="Every problem that an answer may name", operation_id="list_problems")
-async def list_problems() -> JSONResponse:
-    """The whole table."""
-    return JSONResponse({"problems": list(_catalogue())})
-
-
-@router.get("/problems/{code}", summary="What one problem means", operation_id="explain_problem")
-async def explain_problem(code: str, request: Request) -> Response:
-    """One row, as JSON, or as a page for a browser."""
-    for row in _catalogue():
-        if row["code"] == code:
-            if "text/html" in request.headers.get("accept", ""):
-                return HTMLResponse(_page(row))
-            return JSONResponse(row)
-    raise NotFound(f"there is no problem {shorten(code)}; /problems lists all")
-
-
-def _page(row: Mapping[str, Any]) -> str:
-    code, title, text = (html.escape(str(row[name])) for name in ("code", "title", "explanation"))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f'<link rel="stylesheet" href="/static/landing.css"><main><p><a href="/">LatentServe</a></p>'
-        f"<h1>{title}</h1><p><code>{code}</code> · HTTP {row['status']}</p><p>{text}</p></main></html>"
-    )

@@ -128,8 +128,11 @@ async def _read_form(request: Request) -> Upload:
         form = await _InMemoryParser(request.headers, request.stream(), max_fields=MAX_FORM_FIELDS).parse()
     except MultiPartException as error:
         raise RequestError(f"the form cannot be read: {shorten(error)}") from None
-    files = [await _part(part, index) for index, part in enumerate(_image_parts(form))]
-    texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    try:
+        files = [await _part(part, index) for index, part in enumerate(_image_parts(form))]
+        texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    finally:
+        await form.close()
     if not files:
         raise EmptyImage("the form has no part named image")
     return Upload(files, fields=texts)

@@ -39,7 +39,9 @@ def test_arithmetic_rescales_to_the_typical_length(client: TestClient) -> None:
 def test_mean_point_averages_whatever_it_holds(client: TestClient) -> None:
     seeded = client.post("/v1/models/tiny_vae/sample", json={"seed": 7, "count": 3}).json()["images"][2]["latent"]
     nested = {"mean": [{"latent": [4, 0]}, {"mean": [{"seed": 7, "index": 2}, {"latent": [0, 0]}]}]}
-    np.testing.assert_allclose(add(client, (1, nested))["latent"], (np.array([4, 0]) + np.array(seeded) / 2) / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        add(client, (1, nested))["latent"], (np.array([4, 0]) + np.array(seeded) / 2) / 2, rtol=1e-6
+    )
 
 
 def test_image_point_is_where_the_encoder_puts_it(client: TestClient) -> None:

@@ -68,7 +68,11 @@ def test_sample_states_its_model_request_and_timings(client: TestClient) -> None
     response = client.post("/v1/models/tiny_vae/sample", json={}, headers={"X-Request-ID": "my-id"})
     assert response.headers["x-model"] == "tiny_vae@1"
     assert response.headers["x-request-id"] == "my-id"
-    assert [stage.split(";")[0] for stage in response.headers["server-timing"].split(", ")] == ["queue", "run", "encode"]
+    assert [stage.split(";")[0] for stage in response.headers["server-timing"].split(", ")] == [
+        "queue",
+        "run",
+        "encode",
+    ]
 
 
 def test_png_carries_a_receipt_of_what_made_it(client: TestClient) -> None:

@@ -1,0 +1,72 @@
+"""`score` and `realism` against the exact log p(x) of the linear-Gaussian model."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.api.openapi import TINY_PNG
+from tests.app.tiny_models import LinearGaussian
+
+
+def score(client: TestClient, query: str = "", *texts: str) -> list[dict[str, Any]]:
+    response = client.post(f"/v1/models/tiny_vae/score{query}", json={"images": list(texts or (TINY_PNG,))})
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.json()["scores"]
+    return found
+
+
+def exact_nats(text: str) -> float:
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        return float(LinearGaussian().log_density(np.asarray(image).reshape(1, 64) / 255.0)[0])
+
+
+def test_every_bound_is_exact_where_the_posterior_is(client: TestClient) -> None:
+    (found,) = score(client, "?samples=32&seed=1")
+    exact = exact_nats(TINY_PNG)
+    assert found["elbo_nats"] == pytest.approx(exact, abs=1e-3)
+    assert found["importance_weighted_nats"] == pytest.approx(exact, abs=1e-3)
+
+
+def test_score_holds_its_identities(client: TestClient) -> None:
+    (found,) = score(client, "?samples=16&seed=2")
+    elbo = found["elbo_nats"]
+    assert elbo == pytest.approx(found["reconstruction_nats"] - found["kl_nats"], abs=1e-6)
+    assert elbo == pytest.approx(found["energy_nats"] + found["entropy_nats"], abs=1e-6)
+    assert elbo == pytest.approx(found["importance_weighted_nats"] - found["inference_gap_nats"], abs=1e-6)
+
+
+def test_score_places_the_picture_among_the_calibrated(client: TestClient) -> None:
+    (found,) = score(client, "?seed=3")
+    below = sum(value <= found["elbo_nats"] for value in range(-100, 100, 2))
+    assert found["percentile"] == pytest.approx(below)
+    assert found["outlier"] == {"p_value": pytest.approx((1 + below) / 101), "statistic": "elbo_nats"}
+
+
+def test_score_is_null_where_undefined(client: TestClient) -> None:
+    (found,) = score(client, "?samples=1")
+    assert found["standard_error_nats"] is None
+    assert found["bits_per_dim"] is None  # the likelihood is a density
+
+
+def test_score_of_a_seed_repeats(client: TestClient) -> None:
+    assert score(client, "?seed=9", TINY_PNG, TINY_PNG)[0] == score(client, "?seed=9")[0]
+
+
+def test_samples_times_images_is_limited(client: TestClient) -> None:
+    response = client.post("/v1/models/tiny_vae/score?samples=2049", json={"images": [TINY_PNG, TINY_PNG]})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["limit"] == 2048
+
+
+def test_realism_is_a_logit_a_picture(client: TestClient) -> None:
+    response = client.post("/v1/models/tiny_gan/realism", json={"images": [TINY_PNG, TINY_PNG]})
+    first, second = response.json()["realism"]
+    assert first == second
+    assert np.isfinite(first["logit"])
