@@ -20,8 +20,12 @@ class ConfigError(ValueError):
     """The experiment file or an override is wrong; the message says where and what is accepted."""
 
 
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -63,8 +67,8 @@ class VaeConfig(_Section):
     family: Literal["vae"]
     nets: Literal["dense", "convolutional"] = "convolutional"
     latent_size: PositiveInt = 16
-    hidden: tuple[PositiveInt, ...] = (256,)  # dense: widths from the image inwards; mirrored in the decoder
-    channels: tuple[PositiveInt, ...] = (32, 64)  # convolutional: channels at each halving of the side
+    hidden: Widths = (256,)  # dense: widths from the image inwards; mirrored in the decoder
+    channels: Widths = (32, 64)  # convolutional: channels at each halving of the side
     residual_blocks: Annotated[int, Field(ge=0)] = 1  # convolutional: blocks at each resolution
     likelihood: LikelihoodKind = "bernoulli"
     objective: VaeObjectiveConfig = VaeObjectiveConfig()
@@ -96,10 +100,10 @@ class OptimiserConfig(_Section):
     batch_size: PositiveInt = 128
     learning_rate: PositiveFloat = 1e-3  # of the VAE, or of the generator
     discriminator_learning_rate: PositiveFloat | None = None  # None: the generator's
-    betas: tuple[float, float] = (0.9, 0.999)  # GANs: (0, 0.9) or the paper's (0.5, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)  # GANs: (0, 0.9) or the paper's (0.5, 0.999)
     schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to zero at the last step
-    clip_norm: PositiveFloat | None = 5.0  # of the whole gradient; None leaves it alone
-    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # of the weights' average; 0 keeps the raw ones
+    clip_norm: Annotated[float, Field(ge=0)] = 5.0  # of the whole gradient; 0 leaves it alone
+    average_decay: Share = 0.999  # of the weights' average; 0 keeps the raw ones
     precision: Literal["float32", "bfloat16"] = "float32"  # of the nets; sums of log terms stay in float32
 
 
@@ -172,10 +176,24 @@ def _value(text: str) -> Any:  # noqa: ANN401 (a TOML value is of any type)
 def _explain(path: Path, error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"]) or "the file"
-        lines.append(f"  {place}: {_plain(problem['type'], problem['msg'])}, got {str(problem['input'])[:64]!r}")
+        said = _plain(problem["type"], problem["msg"])
+        lines.append(f"  {_place(problem['loc'])}: {said}, got {str(problem['input'])[:64]!r}")
     return f"{path} is not a run:\n" + "\n".join(lines)
 
 
+def _place(loc: tuple[int | str, ...]) -> str:
+    """The key as it stands in the file: pydantic puts the family, which chose the section's form, in between."""
+    parts = [str(part) for part in loc]
+    if parts[0] == "model" and parts[1:2] in (["vae"], ["gan"]):
+        del parts[1]
+    return ".".join(parts)
+
+
 def _plain(kind: str, message: str) -> str:
-    return "no such key" if kind == "extra_forbidden" else message
+    match kind:
+        case "extra_forbidden":
+            return "no such key"
+        case "union_tag_not_found":
+            return 'family = "vae" or "gan" is needed'
+        case _:
+            return message.removeprefix("Value error, ")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from training.config import ConfigError
+
 SMALLEST_BASE = 4
 """Pixels a side of the coarsest feature map, as in the paper; from 5, 6 and 7 sides such as 28 and 48 are reached."""
 
@@ -21,11 +23,11 @@ class Pyramid(NamedTuple):
 def pyramid(image_size: int, channels: int) -> Pyramid:
     """Halve the side until it is below 8, with `channels` at half the image's side, doubled at each further halving.
 
-    Raises ValueError when the side is not base × 2^n with a base of 4 to 7 and at least one halving.
+    Raises ConfigError when the side is not base × 2^n with a base of 4 to 7 and at least one halving.
     """
     base, halvings = image_size, 0
     while base >= 2 * SMALLEST_BASE and base % 2 == 0:
         base, halvings = base // 2, halvings + 1
     if halvings == 0 or base >= 2 * SMALLEST_BASE:
-        raise ValueError(f"a DCGAN's side is 4, 5, 6 or 7 doubled once or more (8, 16, 28, 32 …), got {image_size}")
+        raise ConfigError(f"data.size: a DCGAN's side is 4, 5, 6 or 7 doubled once or more, got {image_size}")
     return Pyramid(base, tuple(channels * min(2**level, WIDEST) for level in reversed(range(halvings))))

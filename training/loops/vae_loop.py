@@ -111,7 +111,7 @@ def _optimisation_step(training: VaeTraining, plan: Plan, pictures: NDArray[np.u
     set_learning_rate(training.optimiser, optimiser.learning_rate * factor)
     training.optimiser.zero_grad(set_to_none=True)
     negative_elbo_loss(terms, kl_weight=weight).mean().backward()
-    if optimiser.clip_norm is not None:
+    if optimiser.clip_norm > 0:
         torch.nn.utils.clip_grad_norm_(training.net.parameters(), optimiser.clip_norm)
     training.optimiser.step()
     training.average.update(training.net, training.step)
