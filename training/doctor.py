@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from app.errors import ModelRejected
 from training.config import ConfigError, DataConfig
 from training.data.datasets import DataError, data_folder, load_splits
 from training.evaluation.published import PublishedGraphs, read_manifest
@@ -76,6 +75,6 @@ def _models(models_dir: Path) -> list[Finding]:
 def _model(folder: Path) -> Finding:
     try:
         graphs = PublishedGraphs.open(folder, read_manifest(folder))
-    except (ConfigError, ModelRejected) as error:
+    except ConfigError as error:
         return Finding(f"model {folder}", str(error), well=False)
     return Finding(f"model {folder}", ", ".join(graphs.sessions))

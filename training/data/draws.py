@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     EPOCH_ORDER = 1
     BINARISATION = 2
     SPLIT = 3
+    EVALUATION = 4
 
 
 def bit_generator(seed: int, purpose: Purpose, *, index: int = 0) -> np.random.Philox:

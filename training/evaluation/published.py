@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, UInt8
 from pydantic import ValidationError
 
 from app.density.bounds import Bounds
+from app.errors import ModelRejected
 from app.images.pixels import observe, to_bytes
 from app.latent.noise import standard_normal
 from app.manifest import Calibration, GraphRole, ImageSpace, Manifest, Metric
 from app.runtime.session import GraphSession
 from training.config import ConfigError, RunConfig
 from training.data.binarise import binarise
+from training.data.draws import Purpose, bit_generator, permutation
 from training.data.splits import DataSplits, ImageSet
 from training.evaluation.bounds import Average, set_bounds
 
@@ -24,6 +26,7 @@ SEED = 0
 """Of the subset, the binarisation and the noise of every number here; stated in the protocols."""
 CALIBRATION_SAMPLES = 64
 AT_ONCE = 200
+SMALLEST_ACTIVE_KL_NATS = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,12 @@ class PublishedGraphs:
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest) -> PublishedGraphs:
-        """Open every graph of a version's folder. Raises app.errors.ModelRejected."""
-        return cls(
-            manifest.image, {graph.role: GraphSession.open(folder / graph.file, graph) for graph in manifest.graphs}
-        )
+        """Open every graph of a version's folder. Raises ConfigError where one is not what the manifest says."""
+        try:
+            sessions = {graph.role: GraphSession.open(folder / graph.file, graph) for graph in manifest.graphs}
+        except ModelRejected as error:
+            raise ConfigError(f"{folder} must not be served: {error.detail}") from error
+        return cls(manifest.image, sessions)
 
     def sample(self, count: int, *, latent_size: int, seed: int = SEED) -> UInt8[np.ndarray, "n h w c"]:
         """The pictures that the service samples with this seed."""
@@ -105,19 +110,22 @@ def calibration(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) ->
 
 
 def active_dimensions(graphs: PublishedGraphs, data: DataSplits) -> tuple[int, ...]:
-    """Latent dimensions by their mean KL to the prior over validation pictures, most informative first."""
+    """Latent dimensions that say something of validation pictures, by their mean KL to the prior, largest first.
+
+    A dimension whose mean KL is below `SMALLEST_ACTIVE_KL_NATS` has collapsed onto the prior: the decoder ignores it.
+    """
     answer = graphs.posterior(subset(data.validation, 1000).pictures)
     mean, scale = answer["mean"].astype(np.float64), answer["scale"].astype(np.float64)
     kl = (0.5 * (mean**2 + scale**2 - 1) - np.log(scale)).mean(axis=0)
-    return tuple(int(dimension) for dimension in np.argsort(-kl, kind="stable"))
+    ranked = np.argsort(-kl, kind="stable")
+    return tuple(int(dimension) for dimension in ranked if kl[dimension] >= SMALLEST_ACTIVE_KL_NATS)
 
 
 def subset(images: ImageSet, count: int) -> ImageSet:
     """A random subset of a fixed seed, or all of a smaller set. Published test sets are not in random order."""
     if count >= len(images):
         return images
-    chosen: Int64[np.ndarray, " m"] = np.random.default_rng(SEED).permutation(len(images))[:count]
-    return images.take(chosen)
+    return images.take(permutation(len(images), bit_generator(SEED, Purpose.EVALUATION))[:count])
 
 
 def _likelihood(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
