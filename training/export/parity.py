@@ -37,8 +37,8 @@ class Tolerance:
         return cls(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE)
 
     def excess(self, found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-        """The largest error as a multiple of what is allowed; infinite where a number is not finite."""
-        if found.shape != wanted.shape or not np.isfinite(found).all():
+        """The largest error as a multiple of what is allowed; infinite where a number of either is not finite."""
+        if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
             return float("inf")
         allowed = np.maximum(self.absolute, self.relative * np.abs(wanted))
         return float((np.abs(found - wanted) / allowed).max(initial=0.0))

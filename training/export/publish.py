@@ -54,10 +54,10 @@ def publish(run: TrainedRun, data: DataSplits, models_dir: Path) -> Path:
         manifest, graphs = export_graphs(run, staged)
         manifest = _measured(manifest, graphs, run, data, staged)
         target = models_dir / manifest.name
-        target.mkdir(parents=True, exist_ok=True)
         manifest = manifest.model_copy(update={"version": next_version(target)})
         _describe(manifest, graphs, run, staged)
         _sync(staged)
+        target.mkdir(exist_ok=True)
         folder = target / str(manifest.version)
         staged.rename(folder)
         sync_folder(target)
@@ -65,8 +65,8 @@ def publish(run: TrainedRun, data: DataSplits, models_dir: Path) -> Path:
 
 
 def next_version(folder: Path) -> int:
-    """One more than the newest version in a model's folder."""
-    return 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
+    """One more than the newest version in a model's folder, which need not exist yet."""
+    return 1 + max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
 
 
 def _manifest(

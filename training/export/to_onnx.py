@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,9 @@ from app.runtime.session import describe_graph, file_sha256
 from training.export.graphs import Graph
 
 OPSET = 20
+RANDOM_OPERATORS = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 EXAMPLE_SIZES = {"batch": 2, "samples": 3}
 """Not 1 (the exporter would take it for a constant) and not alike (it would take them for the same dimension)."""
 
@@ -54,7 +58,22 @@ def _refuse_random_and_external(path: Path) -> None:
     """A graph must answer from its inputs and its own file alone."""
     model = onnx.load(path, load_external_data=False)
     onnx.checker.check_model(model)
-    if drawn := sorted({node.op_type for node in model.graph.node if node.op_type.startswith("Random")}):
+    if drawn := sorted({node.op_type for node in _nodes(model) if node.op_type in RANDOM_OPERATORS}):
         raise ValueError(f"{path.name} draws its own noise ({', '.join(drawn)}): make the noise an input")
     if any(tensor.external_data for tensor in model.graph.initializer):
         raise ValueError(f"{path.name} keeps weights in other files")
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Every node: of the graph, of the functions that it calls, and of the branches within."""
+    yield from _within(model.graph.node)
+    for function in model.functions:
+        yield from _within(function.node)
+
+
+def _within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for branch in (attribute.g, *attribute.graphs):
+                yield from _within(branch.node)
