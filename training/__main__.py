@@ -11,7 +11,7 @@ import tomli_w
 import torch
 
 from training.config import ConfigError, RunConfig, read_config
-from training.data.datasets import DataError, load_splits
+from training.data.datasets import DataError, DataSplits, load_splits
 from training.doctor import examine
 from training.evaluation.published import PublishedGraphs, measure, read_manifest
 from training.export.parity import ParityError
@@ -100,7 +100,7 @@ def _add_experiment_options(train: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     """Train an experiment. The run folder is <runs-dir>/<name>; an interrupted run goes on with --resume."""
-    config = read_config(options.experiment, options.overrides)
+    config, device = read_config(options.experiment, options.overrides), _device(options.device)
     run = RunFolder(options.runs_dir / config.name)
     if not options.dry_run:
         _claim(run, config, resume=options.resume)
@@ -110,8 +110,9 @@ def _train(options: argparse.Namespace) -> int:
     print(model_summary(config))
     if options.dry_run:
         return 0
-    device = _device(options.device)
-    if not options.resume:
+    if options.resume:
+        _refuse_changed(data, RunProvenance.load(run.provenance_file).data_sha256)
+    else:
         RunProvenance.of(options.experiment, data, device).save(run.provenance_file)
     loop = train_vae if config.model.family == "vae" else train_gan
     loop(config, data, run, device=device, resume=options.resume, progress=options.progress)
@@ -123,8 +124,7 @@ def _publish(options: argparse.Namespace) -> int:
     """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
     run = TrainedRun.load(options.run_folder)
     data = load_splits(run.config.data, options.data_dir)
-    if data.sha256 != run.provenance.data_sha256:
-        raise ConfigError("the data has changed since this run was trained on it: its splits are no longer honest")
+    _refuse_changed(data, run.provenance.data_sha256)
     folder = publish(run, data, options.models_dir)
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"published: {folder}")
@@ -147,6 +147,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     manifest = read_manifest(folder)
     config = read_config(folder / "run.toml")
     data = load_splits(config.data, options.data_dir)
+    _refuse_changed(data, manifest.provenance.data_sha256)
     for name, metric in measure(PublishedGraphs.open(folder, manifest), config, data).items():
         published = manifest.metrics.get(name)
         beside = f" (published: {published.value:g})" if published else ""
@@ -176,9 +177,22 @@ def _claim(run: RunFolder, config: RunConfig, *, resume: bool) -> None:
         run.create(config)
 
 
+def _refuse_changed(data: DataSplits, trained_on: str) -> None:
+    """What was a test image then may be a training image now, and the other way round."""
+    if data.sha256 != trained_on:
+        raise ConfigError(
+            f"{data.name} has changed since this run was trained on it: its splits are no longer honest "
+            f"(sha256 {data.sha256[:12]}…, then {trained_on[:12]}…)"
+        )
+
+
 def _device(name: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if has_cuda else "cpu"
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not has_cuda):
+        raise ConfigError(f"--device {name}: there is {'cpu and cuda' if has_cuda else 'only cpu'} here")
     return torch.device(name)
 
 
