@@ -80,7 +80,7 @@ class VariationalAutoencoder(nn.Module):
         return Evidence(
             log_likelihood=self.log_likelihood(image, latent),
             log_prior=gaussian.standard_log_density(latent),
-            log_posterior=gaussian.log_density(latent, mean, scale).sum(dim=-1),
+            log_posterior=gaussian.log_density_of_draw(noise, scale),
         )
 
     def forward(self, image: Tensor, noise: Tensor) -> Evidence:

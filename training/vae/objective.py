@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from training.probability.gaussian import kl_to_standard_normal, log_density, standard_log_density
+from training.probability.gaussian import kl_to_standard_normal, log_density_of_draw, standard_log_density
 from training.vae.model import VariationalAutoencoder
 
 
@@ -40,8 +40,7 @@ def elbo_terms(
     reconstruction = model.log_likelihood(image, latent[:, None])[:, 0]
     if kl == "closed_form":
         return ElboTerms(reconstruction, kl_to_standard_normal(mean, scale))
-    log_posterior = log_density(latent, mean, scale).sum(dim=-1)
-    return ElboTerms(reconstruction, log_posterior - standard_log_density(latent))
+    return ElboTerms(reconstruction, log_density_of_draw(noise, scale) - standard_log_density(latent))
 
 
 def warmup_weight(epoch: float, warmup_epochs: float) -> float:
