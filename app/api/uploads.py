@@ -150,11 +150,11 @@ def _image_parts(form: FormData) -> list[UploadFile]:
 async def _part(part: UploadFile, index: int) -> bytes:
     claimed = (part.content_type or "").split(";")[0].strip().lower()
     data = await part.read()
-    return at_index(index, lambda: _of_type(data, claimed)) if claimed.startswith("image/") else data
+    return at_index(index, partial(_of_type, data, claimed)) if claimed.startswith("image/") else data
 
 
 def _from_base64(texts: Sequence[str]) -> list[bytes]:
-    return [from_base64(text, f"/images/{index}", index) for index, text in enumerate(texts)]
+    return [at_index(index, partial(from_base64, text, f"/images/{index}", index)) for index, text in enumerate(texts)]
 
 
 def from_base64(text: str, pointer: str, index: int | None = None) -> bytes:
