@@ -21,6 +21,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         last = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has one
         self.body = nn.Sequential(
             nn.LeakyReLU(SLOPE), nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(SLOPE), last
         )
