@@ -4,6 +4,7 @@ LatentServeError
 ├── RequestError                     the caller can mend it
 │   ├── MalformedJson            400
 │   ├── Unauthorized             401
+│   ├── Forbidden                403
 │   ├── NotFound                 404
 │   ├── ModelNotFound            404
 │   ├── MapNotFound              404
@@ -11,6 +12,8 @@ LatentServeError
 │   ├── NotAcceptable            406
 │   ├── BodyStalled              408
 │   ├── CapabilityNotOffered     409
+│   ├── LoadRefused              409
+│   ├── ReceiptNotReproducible   409
 │   ├── PayloadTooLarge          413
 │   ├── ImageTooLarge            413
 │   ├── UnsupportedMediaType     415
@@ -20,6 +23,7 @@ LatentServeError
 │   │   └── CorruptImage         422
 │   └── HeadersTooLarge          431
 ├── ServiceError                     the service or its load
+│   ├── NotSupported             501
 │   ├── ModelUnavailable         503
 │   ├── Overloaded               503
 │   ├── ShuttingDown             503
@@ -79,6 +83,12 @@ class Unauthorized(RequestError):
     status, code, title = 401, "unauthorized", "An API key is needed"
 
 
+class Forbidden(RequestError):
+    """The call is an administrator's: it needs a key of the admin keys file. Where that file is not set, nobody may."""
+
+    status, code, title = 403, "forbidden", "An admin key is needed"
+
+
 class NotFound(RequestError):
     """Nothing lives at this address."""
 
@@ -123,6 +133,18 @@ class CapabilityNotOffered(RequestError):
     def __init__(self, detail: str, *, capabilities: Sequence[str]) -> None:
         super().__init__(detail)
         self.capabilities = tuple(capabilities)
+
+
+class LoadRefused(RequestError):
+    """The model was to be loaded anew and a version of it must not be served; what was served before still is."""
+
+    status, code, title = 409, "load-refused", "The model cannot be loaded as it is published"
+
+
+class ReceiptNotReproducible(RequestError):
+    """The receipt's bytes cannot be made here any more; `errors` points at each part of the receipt that changed."""
+
+    status, code, title = 409, "receipt-not-reproducible", "What the receipt names is not here any more"
 
 
 class PayloadTooLarge(RequestError):
@@ -181,10 +203,16 @@ class ServiceError(LatentServeError):
     """The service or its load; the same request may work later."""
 
 
-class ModelUnavailable(ServiceError):
-    """The model is published but failed to load."""
+class NotSupported(ServiceError):
+    """The protocol knows this call, but this service, as it is set up, does not offer it."""
 
-    status, code, title = 503, "model-unavailable", "The model failed to load"
+    status, code, title = 501, "not-supported", "This service does not offer that"
+
+
+class ModelUnavailable(ServiceError):
+    """The model is published but failed to load, or was unloaded by an administrator."""
+
+    status, code, title = 503, "model-unavailable", "The model is not loaded"
 
 
 class Overloaded(ServiceError):

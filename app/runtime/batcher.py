@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from app.errors import DeadlineExceeded, Overloaded, ShuttingDown
 from app.runtime.batch import Array, Outcome, Run, Tensors, gather, kind, row_count, rows, run_rows
+from app.runtime.statistics import GraphStatistics
 from app.telemetry import Metrics
 
 _RETRY_AFTER_S = 1
@@ -91,6 +92,7 @@ class Batcher:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._worker: asyncio.Task[None] | None = None
         self._closing = False
+        self.statistics = GraphStatistics()
 
     @property
     def waiting_rows(self) -> int:
@@ -104,6 +106,28 @@ class Batcher:
         not there in time, and what the graph raised for one of these rows. Cancelling the caller
         frees its rows at once.
         """
+        began, answer = time.monotonic(), None
+        self.statistics.began()
+        try:
+            answer = await self._answer(feeds, deadline)
+        finally:
+            if answer is None:
+                self.statistics.failed(time.monotonic() - began)
+        self.statistics.succeeded(row_count(feeds), queue_s=answer.queue_s, run_s=answer.run_s)
+        return answer
+
+    async def drain(self) -> None:
+        """Wait until nothing waits and nothing runs."""
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
+
+    async def close(self) -> None:
+        """Take nothing new, finish what waits, stop the thread."""
+        self._closing = True
+        await self.drain()
+        self._executor.shutdown(wait=False)
+
+    async def _answer(self, feeds: Tensors, deadline: float | None) -> Answer:
         job = self._admit(feeds, deadline)
         self._wake()
         timeout = asyncio.timeout(None if deadline is None else deadline - time.monotonic())
@@ -116,13 +140,6 @@ class Batcher:
             raise DeadlineExceeded("the deadline passed before the model answered") from error
         finally:
             self._withdraw(job)
-
-    async def close(self) -> None:
-        """Take nothing new, finish what waits, stop the thread."""
-        self._closing = True
-        if self._worker is not None:
-            await asyncio.wait([self._worker])
-        self._executor.shutdown(wait=False)
 
     def _admit(self, feeds: Tensors, deadline: float | None) -> _Job:
         if self._closing:
@@ -160,7 +177,9 @@ class Batcher:
                 outcomes = await loop.run_in_executor(self._executor, run_rows, self._run, batches)
             finally:  # also where this task is cancelled: nobody is left without an answer
                 _deliver(pieces, outcomes)
-            self._metrics.observe_run(self._name, rows=len(outcomes), seconds=time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self._metrics.observe_run(self._name, rows=len(outcomes), seconds=seconds)
+            self.statistics.ran(len(outcomes), seconds)
 
     def _next_batch(self) -> list[tuple[_Job, Tensors]]:
         """The next rows to run: from the front of the queue on, of the front's kind. Who has more rows queues again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,15 @@ from app.errors import CapabilityNotOffered
 from app.images.pixels import observe, to_bytes
 from app.latent.noise import Stream, standard_normal
 from app.manifest import GraphRole, Manifest
-from app.runtime.batch import Array
+from app.runtime.batch import Array, Tensors
 from app.runtime.batcher import Answer, Batcher
+from app.runtime.evidence import fold, unfold
+from app.runtime.statistics import GraphStatistics
 from app.runtime.version import Version
 from app.telemetry import Metrics
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-
-_EVIDENCE_SAMPLES = 16
-"""Importance samples that a row of the evidence graph holds at most, so that bounding rows bounds its memory too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +146,17 @@ class GenerativeModel:
 
         `temperature` scales the noise; `truncation` conditions it on |z| ≤ truncation before that.
         """
-        noise = await asyncio.to_thread(self._noise, seed, indices, truncation=truncation)
-        latents = noise * np.float32(temperature)
+        latents = await asyncio.to_thread(
+            self.seed_latents, seed, indices, temperature=temperature, truncation=truncation
+        )
         decoded = await self.decode(latents, deadline=deadline)
         return Samples(latents, decoded.images, decoded.timing)
 
-    def seed_latents(self, seed: int, indices: Iterable[int]) -> Floats:
+    def seed_latents(
+        self, seed: int, indices: Iterable[int], *, temperature: float = 1.0, truncation: float | None = None
+    ) -> Floats:
         """The latents (N,D) that sampling with this seed gives at `indices`."""
-        return self._noise(seed, indices)
+        return self._noise(seed, indices, truncation=truncation) * np.float32(temperature)
 
     async def decode(self, latents: Floats, *, deadline: float | None = None) -> Decoded:
         """Pictures of latents (N,D)."""
@@ -189,17 +190,10 @@ class GenerativeModel:
         """
         self._require("image_to_evidence", "score")
         count, size = len(pictures), self.manifest.latent.size
-        pieces = math.ceil(samples / _EVIDENCE_SAMPLES)
-        length = math.ceil(samples / pieces)
-        noise = await asyncio.to_thread(
-            self._noise, seed, range(count), copies=pieces * length, stream=Stream.IMPORTANCE
-        )
-        feeds = {
-            "image": np.repeat(observe(pictures, self.manifest.image), pieces, axis=0),
-            "noise": noise.reshape(count * pieces, length, size),
-        }
-        answer = await self._ask("image_to_evidence", "score", feeds, deadline)
-        terms = {name: array.reshape(count, -1)[:, :samples] for name, array in answer.outputs.items()}
+        noise = await asyncio.to_thread(self._noise, seed, range(count), copies=samples, stream=Stream.IMPORTANCE)
+        images = observe(pictures, self.manifest.image)
+        answer = await self._weigh(images, noise.reshape(count, samples, size), deadline)
+        terms = unfold(answer.outputs, count, samples)
         return Scores(
             [bounds(**{name: term[i] for name, term in terms.items()}) for i in range(count)], _timing(answer)
         )
@@ -210,6 +204,22 @@ class GenerativeModel:
         feeds = {"image": observe(pictures, self.manifest.image)}
         answer = await self._ask("image_to_realism", "realism", feeds, deadline)
         return Realism(answer.outputs["logit"], _timing(answer))
+
+    async def infer(self, role: GraphRole, feeds: Tensors, *, deadline: float | None = None) -> dict[str, Array]:
+        """One graph's outputs for its inputs, both as its signature says, rows first; no noise is drawn for it."""
+        if role == "image_to_evidence":
+            count, samples = feeds["noise"].shape[:2]
+            answer = await self._weigh(feeds["image"], feeds["noise"], deadline)
+            return unfold(answer.outputs, count, samples)
+        return (await self._ask(role, role, feeds, deadline)).outputs
+
+    def statistics(self, role: GraphRole) -> GraphStatistics:
+        """What one graph has done since it was loaded; KeyError where the version lacks it."""
+        return self._batchers[role].statistics
+
+    async def drain(self) -> None:
+        """Wait until every graph is idle."""
+        await asyncio.gather(*(batcher.drain() for batcher in self._batchers.values()))
 
     async def close(self) -> None:
         """Finish what was asked, take nothing new, let go of the graphs."""
@@ -233,7 +243,11 @@ class GenerativeModel:
         if role not in self._batchers:
             raise CapabilityNotOffered(f"{self.ref} cannot {capability}", capabilities=self.capabilities)
 
-    async def _ask(self, role: GraphRole, capability: str, feeds: dict[str, Array], deadline: float | None) -> Answer:
+    async def _weigh(self, images: Array, noise: Floats, deadline: float | None) -> Answer:
+        """Log terms of images (N,C,H,W) at noise (N,K,D), still folded."""
+        return await self._ask("image_to_evidence", "score", fold(images, noise), deadline)
+
+    async def _ask(self, role: GraphRole, capability: str, feeds: Tensors, deadline: float | None) -> Answer:
         self._require(role, capability)
         return await self._batchers[role].submit(feeds, deadline=deadline)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from app.errors import ModelNotFound, ModelRejected, ModelUnavailable, shorten
+from app.errors import LoadRefused, ModelNotFound, ModelRejected, ModelUnavailable, shorten
 from app.manifest import NAME_PATTERN, Manifest
 from app.runtime.model import GenerativeModel
 from app.runtime.version import open_version, read_manifest
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 _NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
 _VERSION = re.compile(r"[1-9][0-9]{0,8}\Z")
+
+UNLOADED = "unloaded"
+"""The reason why an unloaded version is not served."""
 
 Key = tuple[str, int]
 Fingerprint = tuple[tuple[str, int, int, int], ...]
@@ -42,6 +45,17 @@ class Entry:
     version: int
     versions: tuple[int, ...]
     status: Literal["ready", "failed"]
+    model: GenerativeModel | None
+    reason: str | None
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One version of one model: served where it has a model; `reason` says why the files on disk are not."""
+
+    name: str
+    version: int
     model: GenerativeModel | None
     reason: str | None
     manifest: Manifest | None
@@ -77,6 +91,7 @@ class ModelRepository:
         self._poll_interval_s = poll_interval_s
         self._metrics = metrics
         self._slots: dict[Key, _Slot] = {}
+        self._unloaded: set[str] = set()
         self._refreshing = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
 
@@ -105,6 +120,36 @@ class ModelRepository:
             self._slots.clear()
         await asyncio.gather(*(model.close() for model in models))
 
+    async def unload(self, name: str) -> None:
+        """Serve no version of a model until `load`; returns when what it had been asked is answered.
+
+        Raises ModelNotFound.
+        """
+        async with self._refreshing:
+            if not (slots := self._versions(name)):
+                raise ModelNotFound(self._not_found(name))
+            self._unloaded.add(name)
+            for version, slot in slots.items():
+                self._slots[name, version] = replace(slot, model=None, reason=UNLOADED)
+            logger.info("model %s was unloaded", name)
+        await asyncio.gather(*(slot.model.drain() for slot in slots.values() if slot.model))
+
+    async def load(self, name: str) -> None:
+        """Serve a model that was unloaded, was just published, or failed before, as it lies on disk now.
+
+        Raises ModelNotFound, and LoadRefused where a version must not be served; the others are.
+        """
+        async with self._refreshing:
+            self._unloaded.discard(name)
+            for version, slot in self._versions(name).items():
+                if slot.model is None:
+                    self._slots[name, version] = replace(slot, fingerprint=())  # so that the scan takes it for new
+        await self.refresh()
+        if not self._versions(name):
+            raise ModelNotFound(self._not_found(name))
+        if reason := self._entry(name).reason:
+            raise LoadRefused(f"{name}: {reason}")
+
     @property
     def ready(self) -> bool:
         """Whether any model is being served."""
@@ -123,12 +168,19 @@ class ModelRepository:
             raise ModelNotFound(self._not_found(ref))
         models = [slot.model for slot in slots.values() if slot.model]
         if not models:
+            if name in self._unloaded:
+                raise ModelUnavailable(f"{shorten(ref)} was unloaded by an administrator")
             raise ModelUnavailable(f"{shorten(ref)} failed to load: {slots[max(slots)].reason}")
         return models[-1]
 
     def entries(self) -> list[Entry]:
         """The catalogue, by name."""
         return [self._entry(name) for name in sorted({name for name, _ in self._slots})]
+
+    def published(self) -> list[Published]:
+        """Every version of every model, by name and version."""
+        slots = sorted(self._slots.items(), key=lambda item: item[0])
+        return [Published(*key, slot.model, slot.reason, slot.manifest) for key, slot in slots]
 
     def _versions(self, name: str) -> dict[int, _Slot]:
         """The versions of a model, ascending."""
@@ -163,6 +215,9 @@ class ModelRepository:
     async def _load(self, key: Key, fingerprint: Fingerprint) -> None:
         """Open a new or changed version. Where good files were replaced by bad ones, the model in memory stays."""
         before = self._slots.get(key)
+        if key[0] in self._unloaded:
+            self._slots[key] = _Slot(fingerprint, None, UNLOADED, before.manifest if before else None)
+            return
         slot = await asyncio.to_thread(self._attempt, key, fingerprint)
         if slot.model is None:
             logger.warning("model %s@%d is not served: %s", *key, slot.reason)
