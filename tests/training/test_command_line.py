@@ -21,13 +21,14 @@ from training.config import read_config
 from training.loops.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
-LONG = {"epochs": 100}
-"""Seconds of steps: a checkpoint appears long before the last."""
 
 
-@pytest.mark.parametrize("document", [TINY_VAE, TINY_GAN], ids=["vae", "gan"])
-def test_killed_run_resumes_to_bitwise_the_weights_of_an_unbroken_one(document: dict[str, Any], tmp_path: Path) -> None:
-    experiment = write_experiment(tmp_path, document | {"checkpoint_every_s": 0.05}, optimiser=LONG)
+@pytest.mark.parametrize(("document", "epochs"), [(TINY_VAE, 100), (TINY_GAN, 25)], ids=["vae", "gan"])
+def test_killed_run_resumes_to_bitwise_the_weights_of_an_unbroken_one(
+    document: dict[str, Any], epochs: int, tmp_path: Path
+) -> None:
+    """Seconds of steps, so that a checkpoint appears long before the last one."""
+    experiment = write_experiment(tmp_path, document | {"checkpoint_every_s": 0.05}, optimiser={"epochs": epochs})
     _kill_after_first_checkpoint(train_arguments(experiment, tmp_path / "killed"))
     killed, unbroken = tmp_path / "killed" / document["name"], tmp_path / "unbroken" / document["name"]
     interrupted_at = load_checkpoint(killed / "checkpoint.pt")["step"]
@@ -101,7 +102,7 @@ def test_resume_publish_and_evaluate_refuse_data_that_has_changed(
         (["train", "absent.toml"], "cannot read absent.toml"),
         (["train", "{vae}", "--set", "optimiser.epoch=3"], "optimiser.epoch: no such key, got '3'"),
         (["train", "{vae}", "--device", "tpu"], "--device tpu: there is "),
-        (["train", "{gan}", "--set", "data.size=10", "--dry-run"], "data.size: a DCGAN's side is 4, 5, 6 or 7 doubled"),
+        (["train", "{gan}", "--set", "data.size=9", "--dry-run"], "data.size: a DCGAN's side is 4, 5, 6 or 7 doubled"),
         (["train", "{vae}", "--set", "data.test_images=1700", "--dry-run"], "leave nothing to train on"),
         (["publish", "nowhere"], "nowhere is not the folder of a run: it has no checkpoint.pt"),
         (["evaluate", "nowhere"], "nowhere is not the folder of a published version"),
@@ -163,10 +164,8 @@ def _differences(wanted: object, found: object, place: str = "") -> list[str]:
         return [] if wanted.dtype == found.dtype and wanted.equal(found) else [place]
     if isinstance(wanted, dict) and isinstance(found, dict) and wanted.keys() == found.keys():
         return [d for key in wanted for d in _differences(wanted[key], found[key], f"{place}.{key}")]
-    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        return [
-            d for i, pair in enumerate(zip(wanted, found, strict=True)) for d in _differences(*pair, f"{place}[{i}]")
-        ]
+    if isinstance(wanted, list) and isinstance(found, list):
+        return _differences(dict(enumerate(wanted)), dict(enumerate(found)), place)
     return [] if wanted == found else [place]
 
 
