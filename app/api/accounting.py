@@ -64,10 +64,8 @@ class Accounting:
             logger.exception("a request failed")
             if answer.started:
                 raise
-            scope.setdefault("state", {})["problem_code"] = LatentServeError.code
-            await problem_response(LatentServeError("the service failed; the log knows this request by its id"))(
-                scope, receive, answer.send
-            )
+            failure = LatentServeError("the service failed; the log knows this request by its id")
+            await problem_response(scope, failure)(scope, receive, answer.send)
 
     def _account(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")

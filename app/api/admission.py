@@ -7,12 +7,12 @@ the cap and the patience, and afterwards the only thing that a caller can still 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.dialects import OPEN_INFERENCE, address
 from app.api.keys import KeyFile
 from app.api.problems import problem_response
 from app.errors import (
@@ -32,26 +32,30 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 2**10
 BODY_PATIENCE_S = 10.0
 
-PROTECTED = "/v1/"
+PROTECTED = ("/v1/", OPEN_INFERENCE)
+HEALTH = f"{OPEN_INFERENCE}/health/"
 """Health, documentation and problem pages need no key."""
 
 
 class Admission:
     """ASGI middleware: refuses before any work is done; runs the rest with the body in memory.
 
-    Keys are asked for under `/v1/` when there are key files. Operations are cancelled when their caller leaves.
+    Keys are asked for under `/v1/` and `/v2` when there is a file of them; those of the admin file open that too, and
+    mark their requests as an administrator's. Operations are cancelled when their caller leaves.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        key_files: Sequence[KeyFile] = (),
+        api_keys: KeyFile | None = None,
+        admin_keys: KeyFile | None = None,
         max_body_bytes: int,
         body_patience_s: float = BODY_PATIENCE_S,
     ) -> None:
         self.app = app
-        self.key_files = tuple(key_files)
+        self.api_keys = api_keys
+        self.admin_keys = admin_keys
         self.max_body_bytes = max_body_bytes
         self.body_patience_s = body_patience_s
 
@@ -66,21 +70,22 @@ class Admission:
             self._check_key(scope, headers)
             body = await self._read_body(headers, receive)
         except LatentServeError as error:
-            scope.setdefault("state", {})["problem_code"] = error.code
             allow = {"Allow": "GET, HEAD, POST, OPTIONS"} if isinstance(error, MethodNotAllowed) else None
-            await problem_response(error, allow)(scope, receive, send)
+            await problem_response(scope, error, allow)(scope, receive, send)
         else:
             await _run_while_awaited(self.app, scope, body, receive, send)
 
     def _check_key(self, scope: Scope, headers: Headers) -> None:
-        if not self.key_files or not scope["path"].startswith(PROTECTED):
+        path, state = address(scope), scope.setdefault("state", {})
+        if not path.startswith(PROTECTED) or path.startswith(HEALTH):
             return
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        holders = (file.holder(key.strip()) for file in self.key_files)
-        name = next(filter(None, holders), None) if scheme.lower() == "bearer" else None
-        if name is None:
+        scheme, _, word = headers.get("authorization", "").partition(" ")
+        key = word.strip() if scheme.lower() == "bearer" else ""
+        admin = self.admin_keys.holder(key) if self.admin_keys and key else None
+        name = admin or (self.api_keys.holder(key) if self.api_keys and key else None)
+        if self.api_keys and name is None:
             raise Unauthorized("send a known key as Authorization: Bearer")
-        scope.setdefault("state", {})["key_name"] = name
+        state |= {"key_name": name or "-", "admin": admin is not None}
 
     async def _read_body(self, headers: Headers, receive: Receive) -> bytes:
         self._check_length(_content_length(headers))
@@ -117,7 +122,7 @@ def _check_head(scope: Scope, headers: Headers) -> None:
     if scope["method"] in ("TRACE", "CONNECT"):
         raise MethodNotAllowed("this service takes GET, HEAD, POST and OPTIONS")
     encoding = headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
+    if encoding.lower() != "identity" and not address(scope).startswith(OPEN_INFERENCE):
         raise UnsupportedMediaType(f"bodies are read as they are, not as {shorten(encoding)}")
 
 

@@ -81,9 +81,8 @@ def create_application(settings: Settings | None = None) -> FastAPI:
 
 
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
-    key_files = [KeyFile(path) for path in (settings.api_keys_file, settings.admin_keys_file) if path is not None]
-    if settings.api_keys_file is None:
-        key_files = []  # open: an admin file alone closes nothing
+    api_keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+    admin_keys = KeyFile(settings.admin_keys_file) if settings.admin_keys_file else None
     return [
         Middleware(Accounting, metrics=metrics),
         Middleware(
@@ -93,12 +92,12 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
             allow_headers=ACCEPTED_HEADERS,
             expose_headers=EXPOSED_HEADERS,
         ),
-        Middleware(Admission, key_files=key_files, max_body_bytes=settings.max_body_bytes),
+        Middleware(Admission, api_keys=api_keys, admin_keys=admin_keys, max_body_bytes=settings.max_body_bytes),
     ]
 
 
 def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    limits = Limits(settings.max_images, settings.max_sample_images, settings.max_image_pixels)
+    limits = Limits(settings.max_images, settings.max_sample_images, settings.max_image_pixels, settings.max_body_bytes)
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
@@ -111,7 +110,11 @@ def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], Abstr
             metrics=metrics,
         )
         application.state.service = Service(
-            repository, limits, deadline_s=settings.deadline_s, public=settings.api_keys_file is None
+            repository,
+            limits,
+            deadline_s=settings.deadline_s,
+            public=settings.api_keys_file is None,
+            alone=settings.workers == 1,
         )
         await repository.open()
         try:

@@ -11,7 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
+from app.api.dialects import dialect_of
 from app.errors import (
     BodyStalled,
     CapabilityNotOffered,
@@ -95,10 +97,15 @@ def _wrong_field(field: FieldError) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def problem_response(error: LatentServeError, headers: Mapping[str, str] | None = None) -> Response:
-    """`error` as an answer, with the headers that its kind calls for."""
-    body = json.dumps(problem(error), ensure_ascii=True, allow_nan=False).encode()
-    return Response(body, error.status, media_type=PROBLEM_MEDIA_TYPE, headers=_headers_of(error) | dict(headers or {}))
+def problem_response(scope: Scope, error: LatentServeError, headers: Mapping[str, str] | None = None) -> Response:
+    """`error` as an answer to a request, in the form of its address, with the headers that its kind calls for."""
+    scope.setdefault("state", {})["problem_code"] = error.code
+    if (dialect := dialect_of(scope)) is not None:
+        (status, content), media_type = dialect(error), "application/json"
+    else:
+        status, content, media_type = error.status, problem(error), PROBLEM_MEDIA_TYPE
+    body = json.dumps(content, ensure_ascii=True, allow_nan=False).encode()
+    return Response(body, status, media_type=media_type, headers=_headers_of(error) | dict(headers or {}))
 
 
 def _headers_of(error: LatentServeError) -> dict[str, str]:
@@ -125,22 +132,17 @@ def add_problem_handlers(application: FastAPI) -> None:
 
 async def _answer_own(request: Request, error: Exception) -> Response:
     assert isinstance(error, LatentServeError)  # noqa: S101  the framework hands over what it was registered for
-    return _refuse(request, error)
+    return problem_response(request.scope, error)
 
 
 async def _answer_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  as above
-    return _refuse(request, invalid_fields(error.errors()))
+    return problem_response(request.scope, invalid_fields(error.errors()))
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  as above
-    return _refuse(request, _from_http(error), error.headers)
-
-
-def _refuse(request: Request, error: LatentServeError, headers: Mapping[str, str] | None = None) -> Response:
-    request.state.problem_code = error.code
-    return problem_response(error, headers)
+    return problem_response(request.scope, _from_http(error), error.headers)
 
 
 def _from_http(error: HTTPException) -> LatentServeError:

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Request
 
 from app.errors import CapabilityNotOffered, FieldError, InvalidInput, shorten
+from app.manifest import ImageSpace
 from app.runtime.model import GenerativeModel
 from app.runtime.repository import ModelRepository
 
@@ -21,6 +22,11 @@ class Limits:
     images: int
     sample_images: int
     image_pixels: int
+    body_bytes: int
+
+    def most_images(self, space: ImageSpace) -> int:
+        """How many images of one size an answer may hold."""
+        return min(self.images, self.image_pixels // (space.height * space.width))
 
     def check_images(self, count: int, model: GenerativeModel, pointer: str) -> None:
         """Raise InvalidInput when `count` images of `model` are more than one answer may hold."""
@@ -51,12 +57,16 @@ class Limits:
 class Service:
     """One running application: its models, its limits, and whether it is draining."""
 
-    def __init__(self, repository: ModelRepository, limits: Limits, *, deadline_s: float, public: bool) -> None:
+    def __init__(
+        self, repository: ModelRepository, limits: Limits, *, deadline_s: float, public: bool, alone: bool
+    ) -> None:
         self.repository = repository
         self.limits = limits
         self.deadline_s = deadline_s
         self.public = public
         """No API key is asked for, so shared caches may keep what never changes."""
+        self.alone = alone
+        """There is no other worker process with models of its own."""
         self.draining = False
 
     @property
