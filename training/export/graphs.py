@@ -100,10 +100,22 @@ def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_siz
 def _ready(model: TrainedModel) -> TrainedModel:
     """A copy on the CPU that only answers: reparametrised weights (spectral norm) become constants."""
     ready = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    for module in ready.modules():
-        if isinstance(parametrised := getattr(module, "parametrizations", None), nn.ModuleDict):
-            for name in list(parametrised):
-                parametrize.remove_parametrizations(module, name)
+    for module in list(ready.modules()):
+        if parametrize.is_parametrized(module):
+            _settle(module)
     for parameter in ready.parameters():
         parameter.data = parameter.data.contiguous()  # channels-last strides are for training
     return ready
+
+
+def _settle(module: nn.Module) -> None:
+    """Keep the values that reparametrised weights have now.
+
+    `parametrize.remove_parametrizations` would take the property off a class that copies share with their original.
+    """
+    names = [name for name, _ in module.get_submodule("parametrizations").named_children()]
+    weights = {name: getattr(module, name) for name in names}
+    module.__class__ = type(module).__bases__[0]
+    del module.parametrizations
+    for name, weight in weights.items():
+        module.register_parameter(name, nn.Parameter(weight, requires_grad=False))

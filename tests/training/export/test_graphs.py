@@ -1,0 +1,134 @@
+"""Exported graphs against PyTorch, at sizes that the exporter never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from app.runtime.session import GraphSession
+from training.config import RunConfig
+from training.export.graphs import Graph, TrainedModel, graphs_of
+from training.export.parity import check_parity
+from training.export.to_onnx import write_graph
+from training.gan.model import GenerativeAdversarialNetwork
+from training.vae.model import VariationalAutoencoder
+
+VAE_ROLES = ["latent_to_image", "image_to_latent", "image_to_evidence"]
+GAN_ROLES = ["latent_to_image", "image_to_realism"]
+CONVOLUTIONAL: dict[str, Any] = {"family": "vae", "latent_size": 4, "channels": [4, 6], "likelihood": "bernoulli"}
+BATCH_NORM: dict[str, Any] = {"family": "gan", "latent_size": 5, "generator_channels": 4, "discriminator_channels": 4}
+SPECTRAL_NORM = BATCH_NORM | {"spectral_norm": True, "discriminator_batch_norm": False, "generator_batch_norm": False}
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "channels", "roles"),
+    [
+        (CONVOLUTIONAL, 8, 1, VAE_ROLES),
+        (CONVOLUTIONAL, 28, 1, VAE_ROLES[:1]),
+        (CONVOLUTIONAL | {"likelihood": "gaussian"}, 32, 3, VAE_ROLES[2:]),
+        (BATCH_NORM, 28, 1, GAN_ROLES),
+        (SPECTRAL_NORM, 32, 3, GAN_ROLES),
+    ],
+    ids=["conv 8", "conv 28", "conv 32 rgb", "batch norm 28", "spectral norm 32 rgb"],
+)
+def test_graph_computes_what_pytorch_computes_at_any_batch(
+    tmp_path: Path, model: dict[str, Any], size: int, channels: int, roles: list[str]
+) -> None:
+    trained = _model(model, size, channels)
+    for graph in graphs_of(trained, (channels, size, size), model["latent_size"]):
+        if graph.role in roles:
+            session = _session(graph, tmp_path)
+            for batch, samples in [(1, 1), (3, 7), (11, 2)]:
+                inputs = graph.random_inputs({"batch": batch, "samples": samples}, torch.Generator().manual_seed(batch))
+                _hold_to(session, inputs, _answer(trained, graph.role, **inputs))
+            assert check_parity(graph, session) < 1e-3
+
+
+def test_graph_is_one_file_with_named_varying_axes(tmp_path: Path) -> None:
+    graph = _graph(_model(CONVOLUTIONAL, 8, 1), "image_to_evidence")
+    signature = write_graph(graph, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["image_to_evidence.onnx"]
+    assert [(spec.name, spec.shape) for spec in signature.inputs] == [
+        ("image", ("batch", 1, 8, 8)),
+        ("noise", ("batch", "samples", 4)),
+    ]
+    assert {spec.shape for spec in signature.outputs} == {("batch", "samples")}
+    model = onnx.load(tmp_path / signature.file)
+    weights = sum(parameter.numel() for parameter in graph.module.parameters())
+    assert sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer) >= weights
+
+
+def test_trained_model_is_left_as_it_was() -> None:
+    gan = _model(SPECTRAL_NORM, 8, 1).train()
+    before = {name: value.clone() for name, value in gan.state_dict().items()}
+    graphs_of(gan, (1, 8, 8), 5)
+    assert gan.training
+    assert all(parameter.requires_grad for parameter in gan.parameters())
+    for name, value in gan.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert gan.discriminator(torch.rand(2, 1, 8, 8)).shape == (2,)
+
+
+@pytest.mark.parametrize("draw", [torch.randn_like, torch.rand_like, torch.bernoulli])
+def test_graph_that_draws_its_own_noise_is_refused(tmp_path: Path, draw: Any) -> None:
+    class Noisy(nn.Module):
+        def forward(self, latent: Tensor) -> Tensor:
+            return latent + draw(latent.sigmoid())
+
+    graph = Graph("latent_to_image", Noisy(), {"latent": ("batch", 3)}, ("image",))
+    with pytest.raises(ValueError, match=r"latent_to_image\.onnx draws its own noise"):
+        write_graph(graph, tmp_path)
+
+
+def _model(document: dict[str, Any], size: int, channels: int) -> TrainedModel:
+    """A model whose every weight and running statistic differs from what it starts as."""
+    torch.manual_seed(0)
+    data = {"set": "digits", "size": size, "channels": channels}
+    config = RunConfig.model_validate({"name": "x", "title": "x", "data": data, "model": document})
+    family = VariationalAutoencoder if document["family"] == "vae" else GenerativeAdversarialNetwork
+    model = family.from_config(config.model, config.data)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+        for statistic in [buffer for name, buffer in model.named_buffers() if "running" in name]:
+            statistic.add_(0.2 * torch.rand_like(statistic))
+    return model.eval().to(memory_format=torch.channels_last)
+
+
+def _graph(model: TrainedModel, role: str) -> Graph:
+    return next(graph for graph in graphs_of(model, (1, 8, 8), 4) if graph.role == role)
+
+
+def _session(graph: Graph, folder: Path) -> GraphSession:
+    signature = write_graph(graph, folder)
+    return GraphSession.open(folder / signature.file, signature)
+
+
+def _answer(model: TrainedModel, role: str, **inputs: Tensor) -> dict[str, Tensor]:
+    """What the model that was trained, not the copy made for export, answers."""
+    with torch.no_grad():
+        match role:
+            case "image_to_realism":
+                return {"logit": model.discriminator(inputs["image"])}
+            case "image_to_latent":
+                mean, scale = model.posterior(inputs["image"])
+                return {"mean": mean, "scale": scale, "latent": mean + scale * inputs["noise"]}
+            case "image_to_evidence":
+                return model.evidence(**inputs)._asdict()
+            case _:
+                decode = model.decode if isinstance(model, VariationalAutoencoder) else model.generator
+                return {"image": decode(inputs["latent"])}
+
+
+def _hold_to(session: GraphSession, inputs: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    found = session.run({name: tensor.numpy() for name, tensor in inputs.items()})
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert_close(torch.from_numpy(found[name]), tensor, atol=1e-4, rtol=1e-5)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from app.manifest import GraphRole, GraphSignature
+from app.runtime.session import GraphSession, describe_graph, file_sha256
+from training.export.graphs import Graph
+from training.export.parity import ParityError, Tolerance, check_parity
+from training.export.to_onnx import write_graph
+
+
+def test_faithful_graph_passes_with_the_largest_difference(tmp_path: Path) -> None:
+    graph = _linear()
+    assert check_parity(graph, _session(graph, tmp_path)) < 1e-6
+
+
+def test_graph_with_one_weight_changed_is_refused(tmp_path: Path) -> None:
+    graph = _linear()
+    path = tmp_path / write_graph(graph, tmp_path).file
+    model = onnx.load(path)
+    tensor = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+    weights = numpy_helper.to_array(tensor).copy()
+    weights.flat[5] += 1e-3
+    tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    onnx.save(model, path)
+    with pytest.raises(ParityError, match=r"latent_to_image: image is off by .* times the tolerance .* at batch 1"):
+        check_parity(graph, _reopened(graph, path))
+
+
+def test_graph_whose_rows_depend_on_their_company_is_refused(tmp_path: Path) -> None:
+    class Sociable(nn.Module):
+        def forward(self, latent: Tensor) -> Tensor:
+            return latent + 1e-6 * latent.mean(dim=0)
+
+    graph = _graph(Sociable())
+    with pytest.raises(ParityError, match="has other bits in a batch of"):
+        check_parity(graph, _session(graph, tmp_path))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("side", ["found", "wanted"])
+def test_number_that_is_not_finite_is_beyond_any_tolerance(bad: float, side: str) -> None:
+    arrays = {name: np.ones(3, np.float32) for name in ("found", "wanted")}
+    arrays[side][1] = bad
+    assert Tolerance(1.0, 1.0).excess(**arrays) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "excess"), [(1.0, 1.5, 5.0), (100.0, 101.0, 1 / 1.01), (100.0, 103.0, 3 / 1.03)]
+)
+def test_tolerance_is_the_larger_of_absolute_and_relative(found: float, wanted: float, excess: float) -> None:
+    arrays = (np.array([value], np.float32) for value in (found, wanted))
+    assert Tolerance(absolute=0.1, relative=0.01).excess(*arrays) == pytest.approx(excess, rel=1e-5)
+
+
+@pytest.mark.parametrize("role", ["image_to_evidence", "image_to_latent"])
+def test_log_terms_are_held_to_nats(role: GraphRole) -> None:
+    found = Tolerance.of(Graph(role, nn.Identity(), {}, ()))
+    assert found == (Tolerance(1e-3, 1e-6) if role == "image_to_evidence" else Tolerance(1e-4, 1e-5))
+
+
+def _linear() -> Graph:
+    torch.manual_seed(0)
+    return _graph(nn.Linear(6, 6).requires_grad_(False))
+
+
+def _graph(module: nn.Module) -> Graph:
+    return Graph("latent_to_image", module, {"latent": ("batch", 6)}, ("image",))
+
+
+def _session(graph: Graph, folder: Path) -> GraphSession:
+    return _reopened(graph, folder / write_graph(graph, folder).file)
+
+
+def _reopened(graph: Graph, path: Path) -> GraphSession:
+    inputs, outputs = describe_graph(path)
+    signature = GraphSignature(
+        role=graph.role, file=path.name, sha256=file_sha256(path), inputs=inputs, outputs=outputs
+    )
+    return GraphSession.open(path, signature)
