@@ -31,7 +31,10 @@ def _next_good_request_is_served(client: TestClient) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     "latents",
-    [[], [[]], [[1]], [[1, 2, 3]], [[1, 2], [1]], [[1, True]], [[1, None]], [1, 2], [[[1, 2]]], [[1001, 0]], [[0, -1e30]], "AAAA"],
+    [
+        [], [[]], [[1]], [[1, 2, 3]], [[1, 2], [1]], [[1, True]], [[1, None]],
+        [1, 2], [[[1, 2]]], [[1001, 0]], [[0, -1e30]], "A",
+    ],
 )  # fmt: skip
 def test_wrong_latents_are_refused(client: TestClient, latents: Any) -> None:
     check(client.post(f"{VAE}/decode", json={"latents": latents}), 422)
@@ -90,8 +93,9 @@ def test_npy_of_any_bytes_is_read_or_refused(client: TestClient, noise: bytes, s
 @pytest.mark.parametrize(
     "wish",
     [
-        {"steps": 1}, {"steps": 0}, {"steps": -1}, {"steps": 10**6}, {"steps": 257}, {"points": []}, {"points": [{"seed": 1}]},
-        {"points": [{"seed": 1}] * 65}, {"points": [{"seed": 1}] * 64, "steps": 8}, {"path": "curved"}, {"loop": 1},
+        {"steps": 1}, {"steps": 0}, {"steps": -1}, {"steps": 10**6}, {"steps": 257}, {"points": []},
+        {"points": [{"seed": 1}]}, {"points": [{"seed": 1}] * 65},
+        {"points": [{"seed": 1}] * 64, "steps": 8}, {"path": "curved"}, {"loop": 1},
     ],
 )  # fmt: skip
 def test_wrong_walk_is_refused(client: TestClient, wish: dict[str, Any]) -> None:

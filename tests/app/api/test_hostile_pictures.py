@@ -20,6 +20,8 @@ from app.api.openapi import TINY_PNG
 from tests.app.api.hostility import NPY, VAE, check, npy
 
 PNG = base64.b64decode(TINY_PNG)
+FOREIGN = ("GIF", "TIFF", "BMP", "ICO", "PPM", "TGA", "EPS")
+"""Kinds that Pillow could read."""
 FORM = {"Content-Type": "multipart/form-data; boundary=B"}
 
 
@@ -59,8 +61,7 @@ def _next_good_request_is_served(client: TestClient) -> Iterator[None]:
         (b"<svg/>", "image/svg+xml", 415, "unsupported-media-type"),
         (b"%PDF-1.7", "image/png", 415, "unsupported-image"),
         (b"PK\x03\x04", "image/webp", 415, "unsupported-image"),
-        *[(file_of(kind), "image/png", 415, "unsupported-image") for kind in ("GIF", "TIFF", "BMP", "ICO", "PPM", "TGA")],
-        (file_of("EPS"), "image/png", 415, "unsupported-image"),
+        *[(file_of(kind), "image/png", 415, "unsupported-image") for kind in FOREIGN],
         (PNG, "image/jpeg", 415, "unsupported-image"),
         (file_of("JPEG"), "image/png", 415, "unsupported-image"),
         (PNG, "image/gif", 415, "unsupported-media-type"),
