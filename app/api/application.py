@@ -25,12 +25,13 @@ from app.api import (
 from app.api.accounting import Accounting
 from app.api.admission import Admission
 from app.api.keys import KeyFile
+from app.api.open_inference import routes as open_inference
 from app.api.service import Limits, Service
 from app.runtime.repository import ModelRepository
 from app.settings import Settings
 from app.telemetry import Metrics
 
-ROUTERS = (catalogue, sample, decode, walk, arithmetic, encode, score, health, explanations, pages)
+ROUTERS = (catalogue, sample, decode, walk, arithmetic, encode, score, open_inference, health, explanations, pages)
 
 EXPOSED_HEADERS = ("X-Seed", "X-Model", "X-Request-ID", "ETag", "Server-Timing", "Retry-After")
 ACCEPTED_HEADERS = ("Authorization", "Content-Type", "X-Timeout-Ms", "X-Request-ID", "If-None-Match")
@@ -44,6 +45,7 @@ TAGS = [
     {"name": "models", "description": "What is published, and what each model can do."},
     {"name": "images out", "description": "From latents to images."},
     {"name": "images in", "description": "From pictures to latents and densities."},
+    {"name": "open inference protocol", "description": "Graphs as they are, for clients such as `tritonclient`."},
     {"name": "health", "description": "For load balancers and monitoring; no key needed."},
     {"name": "problems", "description": "What the errors mean."},
 ]

@@ -32,7 +32,7 @@ def dialect_of(scope: Scope) -> Dialect | None:
 
 def open_inference(error: LatentServeError) -> tuple[int, dict[str, Any]]:
     """A sentence: clients of the Open Inference Protocol fail on anything but a string."""
-    return _status(error), {"error": error.detail}
+    return status_of(error), {"error": error.detail}
 
 
 def openai(error: LatentServeError) -> tuple[int, dict[str, Any]]:
@@ -40,9 +40,9 @@ def openai(error: LatentServeError) -> tuple[int, dict[str, Any]]:
     pointer = error.errors[0].pointer.removeprefix("/") if error.errors else ""
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     code = error.code.replace("-", "_")
-    return _status(error), {"error": {"message": error.detail, "type": kind, "param": pointer or None, "code": code}}
+    return status_of(error), {"error": {"message": error.detail, "type": kind, "param": pointer or None, "code": code}}
 
 
-def _status(error: LatentServeError) -> int:
-    """Both protocols call a value that is not accepted 400."""
+def status_of(error: LatentServeError | type[LatentServeError]) -> int:
+    """An error's status in both dialects, which call a value that is not accepted 400."""
     return 400 if error.status == 422 else error.status
