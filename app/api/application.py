@@ -18,6 +18,7 @@ from app.api import (
     health,
     pages,
     problems,
+    replay,
     sample,
     score,
     walk,
@@ -31,7 +32,20 @@ from app.runtime.repository import ModelRepository
 from app.settings import Settings
 from app.telemetry import Metrics
 
-ROUTERS = (catalogue, sample, decode, walk, arithmetic, encode, score, open_inference, health, explanations, pages)
+ROUTERS = (
+    catalogue,
+    sample,
+    decode,
+    walk,
+    arithmetic,
+    encode,
+    score,
+    replay,
+    open_inference,
+    health,
+    explanations,
+    pages,
+)
 
 EXPOSED_HEADERS = ("X-Seed", "X-Model", "X-Request-ID", "ETag", "Server-Timing", "Retry-After")
 ACCEPTED_HEADERS = ("Authorization", "Content-Type", "X-Timeout-Ms", "X-Request-ID", "If-None-Match")

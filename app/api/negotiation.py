@@ -19,9 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import NotAcceptable
-from app.images.pixels import contact_sheet
+from app.images.pixels import contact_sheet, sheet_columns
 from app.images.raster import encode_animation, encode_png, encode_webp
 from app.runtime.model import GenerativeModel, Timing
+from app.runtime.session import RUNTIME
 
 Format = Literal["json", "png", "webp", "npy", "raw", "gif", "apng"]
 
@@ -127,7 +128,8 @@ class ImageAnswer:
     def _png(self, columns: int | None) -> bytes:
         if len(self.images) == 1:
             return encode_png(self.images[0], self._receipt(0))
-        sheet = self._common() | {"images": [self._origin(index) for index in range(len(self.images))]}
+        origins = [self._origin(index) for index in range(len(self.images))]
+        sheet = self._common() | {"columns": sheet_columns(len(origins), columns), "images": origins}
         return encode_png(self._sheet(columns), dump_json(sheet).decode())
 
     def _json(self) -> dict[str, Any]:
@@ -149,8 +151,13 @@ class ImageAnswer:
 
     def _common(self) -> dict[str, Any]:
         manifest = self.model.manifest
-        graph = manifest.graph("latent_to_image").sha256
-        return {"model": manifest.name, "version": manifest.version, "graph_sha256": graph, "operation": self.operation}
+        return {
+            "model": manifest.name,
+            "version": manifest.version,
+            "graph_sha256": manifest.graph("latent_to_image").sha256,
+            "runtime": RUNTIME,
+            "operation": self.operation,
+        }
 
     def _origin(self, index: int) -> dict[str, Any]:
         return {"latent": numbers(self.latents[index])} if self.origins is None else dict(self.origins[index])

@@ -111,7 +111,7 @@ async def _read_upload(request: Request, kind: type[PicturesRequest]) -> Upload:
     if not await request.body():
         raise EmptyImage("the body is empty; send a picture")
     if sent == MULTIPART:
-        return await _read_form(request)
+        return await read_form(request)
     if sent == JSON:
         body = await read_json(request, kind)
         files = await to_thread.run_sync(_from_base64, body.images)
@@ -123,7 +123,8 @@ async def _read_upload(request: Request, kind: type[PicturesRequest]) -> Upload:
     raise UnsupportedMediaType(f"pictures are not read as {shorten(sent) or 'an unnamed type'}", accepted=UPLOAD_TYPES)
 
 
-async def _read_form(request: Request) -> Upload:
+async def read_form(request: Request) -> Upload:
+    """The files and texts of a multipart form; raises RequestError and what a single picture may be refused with."""
     try:
         form = await _InMemoryParser(request.headers, request.stream(), max_fields=MAX_FORM_FIELDS).parse()
     except MultiPartException as error:

@@ -40,15 +40,20 @@ def observe(pictures: Bytes, space: ImageSpace) -> Floats:
 def contact_sheet(pictures: Bytes, columns: int | None = None) -> Bytes:
     """N pictures (N,H,W,C) side by side, row by row, as one (rows·H, columns·W, C); cells left over are black.
 
-    Without `columns` the sheet is as square as it can be.
+    See `sheet_columns` for how many columns there are.
     """
     count, height, width, channels = pictures.shape
-    columns = min(columns or math.isqrt(count - 1) + 1, count)
+    columns = sheet_columns(count, columns)
     rows = -(-count // columns)
     cells = np.zeros((rows * columns, height, width, channels), np.uint8)
     cells[:count] = pictures
     grid = cells.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
     return grid.reshape(rows * height, columns * width, channels)
+
+
+def sheet_columns(count: int, columns: int | None) -> int:
+    """Columns of a sheet of `count` pictures: what was asked for, never more than pictures; else about square."""
+    return min(columns or math.isqrt(count - 1) + 1, count)
 
 
 def _in_range(unit: Floats, pixel_range: PixelRange) -> Floats:

@@ -20,13 +20,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from app.errors import CorruptImage, ImageTooLarge, InvalidInput, UnsupportedImage
 from app.images.dimensions import declared_size
+from app.images.receipts import RECEIPT_KEYWORD
 from app.manifest import ImageSpace
 
 Bytes = npt.NDArray[np.uint8]
 AnimationKind = Literal["gif", "webp", "apng"]
-
-RECEIPT_KEYWORD = "latentserve"
-"""The iTXt keyword of a PNG's receipt."""
 
 # The library's own guard warns, and counts against one limit for the process; every read here has a limit of its own.
 Image.MAX_IMAGE_PIXELS = None

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.latent.noise import standard_normal
+from app.runtime.session import RUNTIME
 
 
 def draw(client: TestClient, model: str = "tiny_gan", **wish: Any) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def test_png_carries_a_receipt_of_what_made_it(client: TestClient) -> None:
         "model": "tiny_vae",
         "version": 1,
         "graph_sha256": graph["sha256"],
+        "runtime": RUNTIME,
         "operation": "sample",
         "seed": 7,
         "index": 2,
@@ -93,6 +95,7 @@ def test_png_carries_a_receipt_of_what_made_it(client: TestClient) -> None:
 def test_contact_sheet_receipt_lists_its_images(client: TestClient) -> None:
     sheet = receipt(client.get("/v1/models/tiny_vae/sample.png?seed=7&count=4").content)
     assert [image["index"] for image in sheet["images"]] == [0, 1, 2, 3]
+    assert sheet["columns"] == 2
 
 
 def test_sample_as_an_address_is_the_picture_of_the_post(client: TestClient) -> None:

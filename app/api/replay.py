@@ -1,0 +1,131 @@
+"""`replay`: a receipt, or a picture that carries one, gives the same bytes again, or a list of what has changed."""
+
+from typing import Any
+
+import numpy as np
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+from app.api.arrays import check_length
+from app.api.negotiation import ImageAnswer, answer_images, choose, numbers
+from app.api.openapi import BINARY, READING, binary_answer, reads
+from app.api.payloads import JSON, media_type_of_body, parse_json, read_json
+from app.api.receipts import EXAMPLES, LatentOrigin, Receipt, SeedOrigin
+from app.api.service import Deadline, ServiceOf
+from app.api.uploads import MULTIPART, read_form
+from app.errors import (
+    CapabilityNotOffered,
+    FieldError,
+    InvalidInput,
+    ModelNotFound,
+    ReceiptNotReproducible,
+    UnsupportedMediaType,
+    shorten,
+)
+from app.images.raster import media_type_of
+from app.images.receipts import read_receipt
+from app.runtime.model import GenerativeModel
+from app.runtime.repository import ModelRepository
+from app.runtime.session import RUNTIME
+
+PNG = "image/png"
+ACCEPTED = (PNG, MULTIPART, JSON)
+
+router = APIRouter(tags=["images out"])
+
+
+_FORM = {"type": "object", "required": ["image"], "properties": {"image": BINARY}}
+
+
+@router.post(
+    "/v1/replay",
+    operation_id="replay",
+    summary="Make a picture again from its receipt",
+    response_class=Response,
+    responses=binary_answer(PNG, *READING, ReceiptNotReproducible, description="The same bytes as the first time."),
+    openapi_extra=reads(Receipt, EXAMPLES, {PNG: {"schema": BINARY}, MULTIPART: {"schema": _FORM}}),
+)
+async def replay(request: Request, service: ServiceOf, deadline: Deadline) -> Response:
+    """Of a PNG from here, or of the receipt in it. Where a picture is sent, the answer is compared with it."""
+    choose(request.headers.get("accept"), None, ("png",))
+    receipt, picture = await _read(request)
+    model = _maker(receipt, service.repository)
+    service.limits.check_images(len(receipt.origins), model, "/images")
+    latents = await to_thread.run_sync(_latents, receipt.origins, model)
+    decoded = await model.decode(latents, deadline=deadline)
+    said = [_said(origin, latent) for origin, latent in zip(receipt.origins, latents, strict=True)]
+    answer = ImageAnswer(model, receipt.root.operation, decoded.images, latents, decoded.timing, origins=said)
+    response = await answer_images(answer, "png", columns=receipt.columns)
+    if picture is not None and picture != response.body:
+        detail = "the picture was edited since, or another release of the service encoded it"
+        raise ReceiptNotReproducible(detail, errors=[FieldError("", detail)])
+    return response
+
+
+async def _read(request: Request) -> tuple[Receipt, bytes | None]:
+    """The receipt, and the picture that carried it."""
+    sent = media_type_of_body(request)
+    if sent == JSON:
+        return await read_json(request, Receipt), None
+    if sent == PNG:
+        picture = await request.body()
+    elif sent == MULTIPART:
+        picture, *others = (await read_form(request)).files
+        if others:
+            raise InvalidInput("one picture is made again at a time")
+    else:
+        raise UnsupportedMediaType(f"receipts are not read as {shorten(sent) or 'an unnamed type'}", accepted=ACCEPTED)
+    text = read_receipt(picture) if media_type_of(picture) == PNG else None
+    if text is None:
+        raise InvalidInput("this is no PNG with a receipt of this service")
+    return await to_thread.run_sync(parse_json, text.encode(), Receipt), picture
+
+
+def _maker(receipt: Receipt, repository: ModelRepository) -> GenerativeModel:
+    """The model that made the picture; raises ReceiptNotReproducible when anything of it is another one now."""
+    said = receipt.root
+    try:
+        model = repository.get(f"{said.model}@{said.version}")
+    except ModelNotFound as error:
+        known = any(version.name == said.model for version in repository.published())
+        raise _changed([FieldError("/version" if known else "/model", error.detail)]) from None
+    if "decode" not in model.capabilities:
+        raise CapabilityNotOffered(f"{model.ref} makes no images", capabilities=model.capabilities)
+    now = {"graph_sha256": model.manifest.graph("latent_to_image").sha256, "runtime": RUNTIME}
+    then = {"graph_sha256": said.graph_sha256, "runtime": said.runtime}
+    if changed := [
+        FieldError(f"/{name}", f"it was {shorten(then[name])}, it is {shorten(now[name])}")
+        for name in now
+        if now[name] != then[name]
+    ]:
+        raise _changed(changed)
+    return model
+
+
+def _changed(changes: list[FieldError]) -> ReceiptNotReproducible:
+    return ReceiptNotReproducible("; ".join(f"{part.pointer[1:]}: {part.detail}" for part in changes), errors=changes)
+
+
+def _latents(origins: list[SeedOrigin | LatentOrigin], model: GenerativeModel) -> NDArray[np.float32]:
+    return np.stack([_latent(origin, model) for origin in origins])
+
+
+def _latent(origin: SeedOrigin | LatentOrigin, model: GenerativeModel) -> NDArray[np.float32]:
+    if isinstance(origin, LatentOrigin):
+        check_length(len(origin.latent), model.manifest.latent.size, "/latent")
+        return np.asarray(origin.latent, np.float32)
+    if "sample" not in model.capabilities:
+        raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
+    latents = model.seed_latents(
+        origin.seed, [origin.index], temperature=origin.temperature, truncation=origin.truncation
+    )
+    return latents.reshape(-1)
+
+
+def _said(origin: SeedOrigin | LatentOrigin, latent: NDArray[np.float32]) -> dict[str, Any]:
+    """What the receipt says of an image, in the words of the first time."""
+    if isinstance(origin, LatentOrigin):
+        return {"latent": numbers(latent)}
+    return {name: getattr(origin, name) for name in SeedOrigin.model_fields}
