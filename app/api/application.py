@@ -16,6 +16,7 @@ from app.api import (
     encode,
     explanations,
     health,
+    openai_images,
     pages,
     problems,
     replay,
@@ -25,6 +26,7 @@ from app.api import (
 )
 from app.api.accounting import Accounting
 from app.api.admission import Admission
+from app.api.dispatch import Dispatch
 from app.api.keys import KeyFile
 from app.api.open_inference import routes as open_inference
 from app.api.service import Limits, Service
@@ -41,6 +43,7 @@ ROUTERS = (
     encode,
     score,
     replay,
+    openai_images,
     open_inference,
     health,
     explanations,
@@ -109,6 +112,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
             expose_headers=EXPOSED_HEADERS,
         ),
         Middleware(Admission, api_keys=api_keys, admin_keys=admin_keys, max_body_bytes=settings.max_body_bytes),
+        Middleware(Dispatch, routers=[module.router for module in ROUTERS]),
     ]
 
 
