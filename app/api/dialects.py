@@ -44,5 +44,8 @@ def openai(error: LatentServeError) -> tuple[int, dict[str, Any]]:
 
 
 def status_of(error: LatentServeError | type[LatentServeError]) -> int:
-    """An error's status in both dialects, which call a value that is not accepted 400."""
-    return 400 if error.status == 422 else error.status
+    """An error's status in both dialects, which call every value that is not accepted 400.
+
+    So they do a conflict, which clients of OpenAI's API would try again and again.
+    """
+    return 400 if error.status in (409, 422) else error.status

@@ -122,12 +122,16 @@ class ImageAnswer:
             case "gif" | "apng" | "webp":
                 return encode_animation(self.images, chosen)
 
+    def png(self, index: int) -> bytes:
+        """One image with its receipt."""
+        return encode_png(self.images[index], dump_json(self._common() | self._origin(index)).decode())
+
     def _sheet(self, columns: int | None) -> NDArray[np.uint8]:
         return self.images[0] if len(self.images) == 1 else contact_sheet(self.images, columns)
 
     def _png(self, columns: int | None) -> bytes:
         if len(self.images) == 1:
-            return encode_png(self.images[0], self._receipt(0))
+            return self.png(0)
         origins = [self._origin(index) for index in range(len(self.images))]
         sheet = self._common() | {"columns": sheet_columns(len(origins), columns), "images": origins}
         return encode_png(self._sheet(columns), dump_json(sheet).decode())
@@ -142,12 +146,9 @@ class ImageAnswer:
         }
 
     def _json_image(self, index: int) -> dict[str, Any]:
-        png = base64.b64encode(encode_png(self.images[index], self._receipt(index))).decode()
+        png = base64.b64encode(self.png(index)).decode()
         notes = self.notes[index] if self.notes is not None else {}
         return {"index": index, "png": png, "latent": numbers(self.latents[index]), **notes}
-
-    def _receipt(self, index: int) -> str:
-        return dump_json(self._common() | self._origin(index)).decode()
 
     def _common(self) -> dict[str, Any]:
         manifest = self.model.manifest

@@ -40,6 +40,7 @@ class SampleOptions(Options):
     seed: Seed | None = None
     temperature: Temperature = 1.0
     truncation: Truncation | None = None
+    index: int = Field(0, ge=0, lt=2**31, description="Of the first image among those of the seed.")
     columns: int | None = Field(None, ge=1, le=256, description="Columns of the contact sheet when there are several.")
 
 
@@ -86,7 +87,7 @@ async def sample(
 ) -> Response:
     """Image i depends on the seed and i alone: not on the count, nor on who else is asking."""
     chosen = choose(request.headers.get("accept"), options.format, STILLS)
-    return await answer_images(await _draw(model, body, service, deadline), chosen, columns=options.columns)
+    return await answer_images(await draw(model, body, service, deadline), chosen, columns=options.columns)
 
 
 @router.get(
@@ -107,7 +108,7 @@ async def sample_png(
     deadline: Deadline,
 ) -> Response:
     """Cached for ever when the address names both the seed and the version (`tiny_vae@1`)."""
-    drawn = await _draw(model, options, service, deadline)
+    drawn = await draw(model, options, service, deadline, first=options.index)
     response = await answer_images(drawn, "png", columns=options.columns)
     pinned = options.seed is not None and "@" in request.path_params["model"]
     response.headers["Cache-Control"] = _caching(seeded=options.seed is not None, pinned=pinned, public=service.public)
@@ -121,12 +122,13 @@ def _caching(*, seeded: bool, pinned: bool, public: bool) -> str:
     return f"{scope}, no-cache" if seeded else "no-store"
 
 
-async def _draw(
-    model: GenerativeModel, wish: SampleRequest | SampleOptions, service: Service, deadline: float
+async def draw(
+    model: GenerativeModel, wish: SampleRequest | SampleOptions, service: Service, deadline: float, *, first: int = 0
 ) -> ImageAnswer:
+    """The images that were wished for, from index `first` of the seed on; a seed is drawn where none is given."""
     service.limits.check_images(wish.count, model, "/count")
     seed = draw_seed() if wish.seed is None else wish.seed
-    indices = range(wish.count)
+    indices = range(first, first + wish.count)
     samples = await model.sample(
         seed, indices, temperature=wish.temperature, truncation=wish.truncation, deadline=deadline
     )

@@ -82,23 +82,27 @@ async def service_of(request: Request) -> Service:
 
 
 def offering(capability: str) -> Callable[[str, Service], Awaitable[GenerativeModel]]:
-    """A dependency: the model of the address, which must offer `capability`.
-
-    Raises:
-        ModelNotFound, ModelUnavailable: there is no such model, or it failed to load.
-        CapabilityNotOffered: it cannot do that.
-    """
+    """A dependency: the model of the address, which must offer `capability`; see `find_model`."""
 
     async def served_model(model: ModelAddress, service: ServiceOf) -> GenerativeModel:
-        served = service.repository.get(model)
-        if capability not in served.capabilities:
-            detail = (
-                f"{served.ref} does not offer {capability}; it offers {', '.join(served.capabilities) or 'nothing'}"
-            )
-            raise CapabilityNotOffered(detail, capabilities=served.capabilities)
-        return served
+        return find_model(service.repository, model, capability)
 
     return served_model
+
+
+def find_model(repository: ModelRepository, ref: str, capability: str) -> GenerativeModel:
+    """The model `ref`, which must offer `capability`.
+
+    Raises:
+        ModelNotFound, ModelUnavailable: there is no such model, or it is not loaded.
+        CapabilityNotOffered: it cannot do that.
+    """
+    found = repository.get(ref)
+    if capability not in found.capabilities:
+        offers = ", ".join(found.capabilities) or "nothing"
+        detail = f"{found.ref} does not offer {capability}; it offers {offers}"
+        raise CapabilityNotOffered(detail, capabilities=found.capabilities)
+    return found
 
 
 async def deadline_of(
