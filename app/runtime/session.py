@@ -7,15 +7,21 @@ is never told where the file lies, a graph that keeps its weights in other files
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy.typing as npt
-import onnxruntime as ort
 
 from app.errors import ModelRejected
 from app.manifest import DType, GraphSignature, TensorSpec
+
+# The official builds write a device id into the home folder and report each model loaded (its name, its hashes) to
+# their maker, unless told otherwise before the import. Whoever wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
 
 RUNTIME = f"onnxruntime {ort.__version__}"
 """What runs the graphs; golden tolerances and published numbers refer to it."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +47,14 @@ def test_session_computes_what_the_graph_says(decoder: Path) -> None:
     latents = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
     images = GraphSession.open(decoder, signature_of(decoder)).run({"latent": latents})["image"]
     np.testing.assert_allclose(images.reshape(5, 64), latents @ LinearGaussian().weights.T + 0.5, atol=1e-6)
+
+
+def test_runtime_leaves_no_device_id_at_home_and_reports_to_nobody(tmp_path: Path) -> None:
+    suppressing = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"}
+    environment = {name: value for name, value in os.environ.items() if name not in suppressing}
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import app.runtime.session"], env=environment | home, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_closed_session_does_not_run(decoder: Path) -> None:
