@@ -74,8 +74,8 @@ class ImageSpace(_Part):
     """The pictures a model reads and writes.
 
     `observation` says how a picture becomes the x that the encoder reads and the density scores:
-    `unit_interval` maps 8 bits linearly onto the pixel range; `threshold` does so and then sends every pixel at or above
-    `threshold` (in [0, 1]) to the high end and the others to the low end.
+    `unit_interval` maps 8 bits linearly onto the pixel range; `threshold` does so and then sends every pixel from
+    `threshold` (in [0, 1]) up to the high end and the others to the low end.
     """
 
     height: Annotated[int, Field(ge=1, le=1024)]

@@ -79,14 +79,11 @@ class Metrics:
         """One request refused or failed, by its problem code."""
         self._rejected.labels(reason).inc()
 
-    def set_queue_rows(self, graph: str, rows: int) -> None:
-        """How many rows wait for `graph` now."""
-        self._queue_rows.labels(graph).set(rows)
-
-    def observe_run(self, graph: str, *, rows: int, seconds: float) -> None:
-        """One graph run of `rows` rows took `seconds`."""
-        self._batch_rows.labels(graph).observe(rows)
-        self._run_seconds.labels(graph).observe(seconds)
+    def graph_meter(self, graph: str) -> GraphMeter:
+        """The metrics of one graph, looked up once."""
+        return GraphMeter(
+            self._queue_rows.labels(graph), self._batch_rows.labels(graph), self._run_seconds.labels(graph)
+        )
 
     def set_models(self, models: Iterable[tuple[str, str, str]]) -> None:
         """Replace the published models by these (name, version, status)."""
@@ -97,6 +94,24 @@ class Metrics:
     def render(self) -> bytes:
         """Everything, in the text format that Prometheus scrapes."""
         return generate_latest(self.registry)
+
+
+class GraphMeter:
+    """What one graph's queue and runs report to."""
+
+    def __init__(self, queue_rows: Gauge, batch_rows: Histogram, run_seconds: Histogram) -> None:
+        self._queue_rows = queue_rows
+        self._batch_rows = batch_rows
+        self._run_seconds = run_seconds
+
+    def set_queue_rows(self, rows: int) -> None:
+        """How many rows wait for the graph now."""
+        self._queue_rows.set(rows)
+
+    def observe_run(self, *, rows: int, seconds: float) -> None:
+        """One run of `rows` rows took `seconds`."""
+        self._batch_rows.observe(rows)
+        self._run_seconds.observe(seconds)
 
 
 class _DroppingQueueHandler(QueueHandler):

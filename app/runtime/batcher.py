@@ -2,7 +2,7 @@
 
 While the graph is busy, requests wait; when it is free, whatever waits goes in one run, up to a limit. No timer delays
 anybody. A request larger than the limit goes in pieces, and the pieces of different requests take turns. The graph runs
-on a thread of its own; everything else happens on the event loop, so nothing here needs a lock.
+on threads of its own, `lanes` runs at a time; everything else happens on the event loop, so nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from app.errors import DeadlineExceeded, Overloaded, ShuttingDown
-from app.runtime.batch import Array, Outcome, Run, Tensors, gather, kind, row_count, rows, run_rows
+from app.runtime.batch import Array, Outcome, Run, Tensors, kind, row_count, rows, run_together, stack
 from app.runtime.statistics import GraphStatistics
 from app.telemetry import Metrics
 
@@ -25,14 +25,14 @@ _RETRY_AFTER_S = 1
 class Answer:
     """A request's outputs, and how long it waited and ran."""
 
-    outputs: dict[str, Array]
+    outputs: Tensors
     queue_s: float
     run_s: float
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """One request on its way: rows `taken` of `size` were handed to the graph, `outcomes` came back."""
+    """One request on its way: rows `taken` of `size` were handed to the graph, `parts` came back."""
 
     feeds: Tensors
     size: int
@@ -42,7 +42,7 @@ class _Job:
     admitted_s: float
     started_s: float = 0.0
     taken: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
+    parts: dict[int, dict[str, Array]] = field(default_factory=dict)
 
     @property
     def waiting_rows(self) -> int:
@@ -52,52 +52,75 @@ class _Job:
         """Nobody waits for the answer: it was given, the client left, or the deadline passed."""
         return self.answer.done() or (self.deadline is not None and now >= self.deadline)
 
-    def take(self, limit: int, now: float) -> Tensors:
+    def expire(self) -> None:
+        """The deadline passed."""
+        if not self.answer.done():
+            self.answer.set_exception(DeadlineExceeded("the deadline passed before the model answered"))
+
+    def take(self, limit: int, now: float) -> _Piece:
         """Its next rows, at most `limit`."""
         if self.taken == 0:
             self.started_s = now
         start, self.taken = self.taken, min(self.taken + limit, self.size)
-        return rows(self.feeds, start, self.taken)
+        whole = start == 0 and self.taken == self.size
+        return _Piece(self, start, self.taken - start, self.feeds if whole else rows(self.feeds, start, self.taken))
 
-    def receive(self, outcomes: list[Outcome], now: float) -> None:
-        """Outcomes of the rows taken last. Resolves the answer with the last row, or with the first that failed."""
-        self.outcomes += outcomes
-        failed = any(isinstance(outcome, Exception) for outcome in outcomes)
-        if self.answer.done() or not (failed or len(self.outcomes) == self.size):
+    def receive(self, piece: _Piece, outcome: Outcome, now: float) -> None:
+        """The outcome of one piece. Resolves the answer with the last, or with the first that failed."""
+        if self.answer.done():
             return
-        try:
-            outputs = gather(self.outcomes)
-        except Exception as error:  # a row's own error, carried here from the batch boundary
-            self.answer.set_exception(error)
-        else:
+        if isinstance(outcome, Exception):
+            self.answer.set_exception(outcome)
+            return
+        self.parts[piece.start] = outcome
+        if sum(row_count(part) for part in self.parts.values()) == self.size:
+            outputs = stack([self.parts[start] for start in sorted(self.parts)])
             self.answer.set_result(Answer(outputs, self.started_s - self.admitted_s, now - self.started_s))
+
+
+@dataclass(eq=False, slots=True)
+class _Piece:
+    """Rows of one request that run together, from its row `start` on."""
+
+    job: _Job
+    start: int
+    count: int
+    feeds: Tensors
 
 
 class Batcher:
     """Runs `run` on the stacked rows of what is submitted.
 
-    `max_batch_rows` bounds one run, `queue_rows` what may wait for one. Requests are stacked with those whose arrays
-    have the same shapes but for the rows.
+    `max_batch_rows` bounds one run, `queue_rows` what may wait for one, `lanes` how many runs go on at a time. Requests
+    are stacked with those whose arrays have the same shapes but for the rows.
     """
 
     def __init__(
-        self, run: Run, *, max_batch_rows: int, queue_rows: int, name: str, metrics: Metrics | None = None
+        self,
+        run: Run,
+        *,
+        max_batch_rows: int,
+        queue_rows: int,
+        name: str,
+        lanes: int = 1,
+        metrics: Metrics | None = None,
     ) -> None:
         self._run = run
         self._max_batch_rows = max_batch_rows
         self._queue_rows = queue_rows
         self._name = name
-        self._metrics = metrics or Metrics()
+        self._meter = (metrics or Metrics()).graph_meter(name)
         self._queue: deque[_Job] = deque()
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._worker: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix=name)
+        self._workers: list[asyncio.Task[None] | None] = [None] * lanes
         self._closing = False
+        self._waiting_rows = 0
         self.statistics = GraphStatistics()
 
     @property
     def waiting_rows(self) -> int:
         """Rows that wait for a run now."""
-        return sum(job.waiting_rows for job in self._queue)
+        return self._waiting_rows
 
     async def submit(self, feeds: Tensors, *, deadline: float | None = None) -> Answer:
         """The graph's answer to these rows; `deadline` is a `time.monotonic()` moment.
@@ -109,7 +132,7 @@ class Batcher:
         began, answer = time.monotonic(), None
         self.statistics.began()
         try:
-            answer = await self._answer(feeds, deadline)
+            answer = await self._answer(feeds, deadline, began)
         finally:
             if answer is None:
                 self.statistics.failed(time.monotonic() - began)
@@ -118,94 +141,92 @@ class Batcher:
 
     async def drain(self) -> None:
         """Wait until nothing waits and nothing runs."""
-        if self._worker is not None:
-            await asyncio.wait([self._worker])
+        if busy := [worker for worker in self._workers if worker is not None]:
+            await asyncio.wait(busy)
 
     async def close(self) -> None:
-        """Take nothing new, finish what waits, stop the thread."""
+        """Take nothing new, finish what waits, stop the threads."""
         self._closing = True
         await self.drain()
         self._executor.shutdown(wait=False)
 
-    async def _answer(self, feeds: Tensors, deadline: float | None) -> Answer:
-        job = self._admit(feeds, deadline)
+    async def _answer(self, feeds: Tensors, deadline: float | None, now: float) -> Answer:
+        loop = asyncio.get_running_loop()
+        job = self._admit(feeds, deadline, loop.create_future(), now)
         self._wake()
-        timeout = asyncio.timeout(None if deadline is None else deadline - time.monotonic())
+        timer = None if deadline is None else loop.call_later(deadline - now, job.expire)
         try:
-            async with timeout:
-                return await job.answer
-        except TimeoutError as error:
-            if not timeout.expired():
-                raise
-            raise DeadlineExceeded("the deadline passed before the model answered") from error
+            return await job.answer
         finally:
+            if timer is not None:
+                timer.cancel()
             self._withdraw(job)
 
-    def _admit(self, feeds: Tensors, deadline: float | None) -> _Job:
+    def _admit(self, feeds: Tensors, deadline: float | None, answer: asyncio.Future[Answer], now: float) -> _Job:
         if self._closing:
             raise ShuttingDown("the model is being closed")
-        size, now = row_count(feeds), time.monotonic()
+        size = row_count(feeds)
         if deadline is not None and now >= deadline:
             raise DeadlineExceeded("the deadline had passed before the model was asked")
-        if self.waiting_rows + size > self._queue_rows:
-            detail = f"{size} more rows do not fit in the queue: {self.waiting_rows} of {self._queue_rows} are waiting"
+        if self._waiting_rows + size > self._queue_rows:
+            detail = f"{size} more rows do not fit in the queue: {self._waiting_rows} of {self._queue_rows} are waiting"
             raise Overloaded(detail, retry_after_s=_RETRY_AFTER_S)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         job = _Job(feeds, size, kind(feeds), deadline, answer, admitted_s=now)
         self._queue.append(job)
-        self._report_queue()
+        self._count_waiting(size)
         return job
 
     def _withdraw(self, job: _Job) -> None:
-        """Its rows stop counting the moment that nobody waits for them."""
-        if job in self._queue:
-            self._queue.remove(job)
-            self._report_queue()
+        """Its rows stop counting the moment that nobody waits for them; the queue forgets it when it comes to it."""
+        self._count_waiting(-job.waiting_rows)
+        job.taken = job.size
 
     def _wake(self) -> None:
-        """The worker lives while there is work: one that ended, however, is replaced by the next request."""
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work(), name=f"{self._name} batches")
+        """A lane's worker lives while there is work: one that ended, however, is replaced by the next request."""
+        for lane, worker in enumerate(self._workers):
+            if worker is None or worker.done():
+                self._workers[lane] = asyncio.create_task(self._work(), name=f"{self._name} lane {lane}")
+                return
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while pieces := self._next_batch():
-            batches = [piece for _, piece in pieces]
             began = time.monotonic()
-            outcomes: list[Outcome] = [ShuttingDown("the model was stopped")] * sum(map(row_count, batches))
+            outcomes: list[Outcome] = [ShuttingDown("the model was stopped")] * len(pieces)
             try:
-                outcomes = await loop.run_in_executor(self._executor, run_rows, self._run, batches)
+                batches = [piece.feeds for piece in pieces]
+                outcomes = await loop.run_in_executor(self._executor, run_together, self._run, batches)
             finally:  # also where this task is cancelled: nobody is left without an answer
-                _deliver(pieces, outcomes)
-            seconds = time.monotonic() - began
-            self._metrics.observe_run(self._name, rows=len(outcomes), seconds=seconds)
-            self.statistics.ran(len(outcomes), seconds)
+                now = time.monotonic()
+                for piece, outcome in zip(pieces, outcomes, strict=True):
+                    piece.job.receive(piece, outcome, now)
+            count = sum(piece.count for piece in pieces)
+            self._meter.observe_run(rows=count, seconds=now - began)
+            self.statistics.ran(count, now - began)
 
-    def _next_batch(self) -> list[tuple[_Job, Tensors]]:
+    def _next_batch(self) -> list[_Piece]:
         """The next rows to run: from the front of the queue on, of the front's kind. Who has more rows queues again."""
         now, room = time.monotonic(), self._max_batch_rows
-        self._queue = deque(job for job in self._queue if not job.abandoned(now))
-        waiting = list(self._queue)
-        pieces: list[tuple[_Job, Tensors]] = []
-        for job in waiting:
-            if room == 0 or job.kind != waiting[0].kind:
+        pieces: list[_Piece] = []
+        others: list[_Job] = []
+        unfinished: list[_Job] = []
+        while self._queue and room:
+            job = self._queue.popleft()
+            if not job.waiting_rows or job.abandoned(now):
                 continue
-            piece = job.take(room, now)
-            room -= row_count(piece)
-            pieces.append((job, piece))
-            self._queue.remove(job)
+            if pieces and job.kind != pieces[0].job.kind:
+                others.append(job)
+                continue
+            pieces.append(job.take(room, now))
+            room -= pieces[-1].count
             if job.waiting_rows:
-                self._queue.append(job)
-        self._report_queue()
+                unfinished.append(job)
+        self._queue.extendleft(reversed(others))
+        self._queue.extend(unfinished)
+        self._count_waiting(-sum(piece.count for piece in pieces))
         return pieces
 
-    def _report_queue(self) -> None:
-        self._metrics.set_queue_rows(self._name, self.waiting_rows)
-
-
-def _deliver(pieces: list[tuple[_Job, Tensors]], outcomes: list[Outcome]) -> None:
-    now, start = time.monotonic(), 0
-    for job, piece in pieces:
-        stop = start + row_count(piece)
-        job.receive(outcomes[start:stop], now)
-        start = stop
+    def _count_waiting(self, change: int) -> None:
+        if change:
+            self._waiting_rows += change
+            self._meter.set_queue_rows(self._waiting_rows)

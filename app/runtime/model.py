@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from app.runtime.evidence import fold, unfold
 from app.runtime.statistics import GraphStatistics
 from app.runtime.version import Version
 from app.telemetry import Metrics
+
+_FEW_ROWS, _FEW_NUMBERS = 4, 2**14
+"""Noise to draw and pixels to convert below which a hop to a thread costs more than the work itself."""
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -146,9 +150,8 @@ class GenerativeModel:
 
         `temperature` scales the noise; `truncation` conditions it on |z| ≤ truncation before that.
         """
-        latents = await asyncio.to_thread(
-            self.seed_latents, seed, indices, temperature=temperature, truncation=truncation
-        )
+        draw = partial(self.seed_latents, seed, indices, temperature=temperature, truncation=truncation)
+        latents = draw() if len(indices) <= _FEW_ROWS else await asyncio.to_thread(draw)
         decoded = await self.decode(latents, deadline=deadline)
         return Samples(latents, decoded.images, decoded.timing)
 
@@ -161,7 +164,8 @@ class GenerativeModel:
     async def decode(self, latents: Floats, *, deadline: float | None = None) -> Decoded:
         """Pictures of latents (N,D)."""
         answer = await self._ask("latent_to_image", "decode", {"latent": latents}, deadline)
-        images = await asyncio.to_thread(to_bytes, answer.outputs["image"], self.manifest.image.pixel_range)
+        convert = partial(to_bytes, answer.outputs["image"], self.manifest.image.pixel_range)
+        images = convert() if answer.outputs["image"].size <= _FEW_NUMBERS else await asyncio.to_thread(convert)
         return Decoded(images, _timing(answer))
 
     async def encode(self, pictures: Bytes, *, draws: int = 0, seed: int = 0, deadline: float | None = None) -> Encoded:
@@ -205,7 +209,7 @@ class GenerativeModel:
         answer = await self._ask("image_to_realism", "realism", feeds, deadline)
         return Realism(answer.outputs["logit"], _timing(answer))
 
-    async def infer(self, role: GraphRole, feeds: Tensors, *, deadline: float | None = None) -> dict[str, Array]:
+    async def infer(self, role: GraphRole, feeds: Tensors, *, deadline: float | None = None) -> Tensors:
         """One graph's outputs for its inputs, both as its signature says, rows first; no noise is drawn for it."""
         if role == "image_to_evidence":
             count, samples = feeds["noise"].shape[:2]

@@ -44,7 +44,7 @@ def test_logging_is_restored_after_the_block() -> None:
 def test_metrics_of_two_applications_do_not_meet() -> None:
     one, other = Metrics(), Metrics()
     one.count_rejection("overloaded")
-    one.observe_run("tiny@1.latent_to_image", rows=3, seconds=0.5)
+    one.graph_meter("tiny@1.latent_to_image").observe_run(rows=3, seconds=0.5)
     assert 'latentserve_rejected_total{reason="overloaded"} 1.0' in one.render().decode()
     assert 'latentserve_run_seconds_sum{graph="tiny@1.latent_to_image"} 0.5' in one.render().decode()
     assert "overloaded" not in other.render().decode()

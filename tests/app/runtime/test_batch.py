@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.errors import ModelOutputInvalid
-from app.runtime.batch import Array, gather, kind, row_count, run_rows
+from app.runtime.batch import Array, Outcome, kind, row_count, run_together, stack
 
 Feeds = Mapping[str, Array]
 
@@ -32,28 +32,31 @@ class Picky:
         return double(feeds)
 
 
-def test_rows_of_many_batches_come_back_in_order() -> None:
-    outcomes = run_rows(double, [column(1, 2), column(3), column(4, 5, 6)])
-    np.testing.assert_array_equal(gather(outcomes)["y"].ravel(), [2, 4, 6, 8, 10, 12])
+def answers(outcomes: list[Outcome]) -> list[list[float] | None]:
+    """The numbers of each outcome, None where there is none."""
+    return [None if isinstance(outcome, Exception) else outcome["y"].ravel().tolist() for outcome in outcomes]
+
+
+def test_rows_of_many_batches_come_back_to_their_batch() -> None:
+    outcomes = run_together(double, [column(1, 2), column(3), column(4, 5, 6)])
+    assert answers(outcomes) == [[2, 4], [6], [8, 10, 12]]
 
 
 @pytest.mark.parametrize("bad", [{0}, {6}, {2, 3}, set(range(7))])
-def test_bad_rows_fail_alone(bad: set[int]) -> None:
-    values = [-1.0 if row in bad else float(row) for row in range(7)]
-    outcomes = run_rows(Picky(), [column(*values[:1]), column(*values[1:])])
-    assert {row for row, outcome in enumerate(outcomes) if isinstance(outcome, RuntimeError)} == bad
-    assert [outcome["y"] for row, outcome in enumerate(outcomes) if row not in bad] == [
-        2 * row for row in range(7) if row not in bad
-    ]
+def test_bad_batches_fail_alone(bad: set[int]) -> None:
+    batches = [column(1.0, -1.0) if index in bad else column(index) for index in range(7)]
+    outcomes = run_together(Picky(), batches)
+    assert {index for index, outcome in enumerate(outcomes) if isinstance(outcome, RuntimeError)} == bad
+    assert answers(outcomes) == [None if index in bad else [2 * index] for index in range(7)]
 
 
-def test_one_bad_row_is_found_by_halving() -> None:
+def test_one_bad_batch_is_found_by_halving() -> None:
     picky = Picky()
-    run_rows(picky, [column(*[1.0] * 63, -1.0)])
+    run_together(picky, [*[column(1.0)] * 63, column(-1.0)])
     assert picky.runs == 1 + 2 * 6
 
 
-def test_fault_that_passes_harms_nobody() -> None:
+def test_fault_that_passes_harms_nobody_in_company() -> None:
     faults = iter([RuntimeError("once")])
 
     def flaky(feeds: Feeds) -> dict[str, Array]:
@@ -61,25 +64,25 @@ def test_fault_that_passes_harms_nobody() -> None:
             raise fault
         return double(feeds)
 
-    assert not any(isinstance(outcome, Exception) for outcome in run_rows(flaky, [column(1, 2, 3)]))
+    assert answers(run_together(flaky, [column(1), column(2, 3)])) == [[2], [4, 6]]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_row_that_is_not_finite_fails_alone(value: float) -> None:
-    first, second, third = run_rows(double, [column(1, value, 3)])
+def test_batch_that_is_not_finite_fails_alone(value: float) -> None:
+    first, second, third = run_together(double, [column(1), column(2, value), column(3)])
     assert isinstance(second, ModelOutputInvalid)
     assert "y" in second.detail
-    assert (first["y"], third["y"]) == (2, 6)
+    assert answers([first, third]) == [[2], [6]]
 
 
-def test_wrong_number_of_rows_fails_every_row() -> None:
-    outcomes = run_rows(lambda feeds: {"y": np.zeros((3, 1))}, [column(1, 2)])
+def test_wrong_number_of_rows_fails_every_batch() -> None:
+    outcomes = run_together(lambda feeds: {"y": np.zeros((3, 1))}, [column(1), column(2)])
     assert all(isinstance(outcome, ModelOutputInvalid) for outcome in outcomes)
 
 
-def test_gathering_a_failed_row_raises_its_error() -> None:
-    with pytest.raises(RuntimeError, match="negative"):
-        gather(run_rows(Picky(), [column(1, -1)]))
+def test_one_batch_is_stacked_without_a_copy() -> None:
+    alone = column(1, 2)
+    assert stack([alone])["x"] is alone["x"]
 
 
 @pytest.mark.parametrize("tensors", [{"a": np.zeros((2, 1)), "b": np.zeros((3, 1))}, {"a": np.zeros((0, 1))}, {}])

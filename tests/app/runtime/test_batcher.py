@@ -344,7 +344,7 @@ def test_worker_that_was_ended_is_replaced() -> None:
         graph = Graph()
         queue = batcher(graph)
         first = await hold(graph, queue, 1)
-        (worker,) = [task for task in asyncio.all_tasks() if task.get_name() == "test batches"]
+        (worker,) = [task for task in asyncio.all_tasks() if task.get_name() == "test lane 0"]
         worker.cancel()
         await asyncio.wait([worker])
         graph.open.set()
