@@ -39,12 +39,16 @@ def check_shape(spec: TensorSpec, shape: Sequence[int], pointer: str) -> None:
 
 
 def from_bytes(data: memoryview, spec: TensorSpec, shape: Sequence[int], pointer: str) -> NDArray[Any]:
-    """A tensor from its row-major little-endian bytes, as a read-only view of them; raises InvalidInput."""
+    """A tensor from its row-major little-endian bytes, as a read-only view of them; raises InvalidInput.
+
+    Bytes that do not lie where numbers of their type may are copied: JSON before them has any length.
+    """
     dtype = _LITTLE_ENDIAN[spec.dtype]
     needed = math.prod(shape) * dtype.itemsize
     if len(data) != needed:
         raise wrong_field(pointer, f"{spec.name} of this shape has {needed} bytes, not {len(data)}")
-    return _within_bounds(np.frombuffer(data, dtype), spec, pointer).reshape(shape)
+    numbers = np.require(np.frombuffer(data, dtype), requirements="A")
+    return _within_bounds(numbers, spec, pointer).reshape(shape)
 
 
 def from_list(data: Sequence[Any], spec: TensorSpec, shape: Sequence[int], pointer: str) -> NDArray[Any]:
