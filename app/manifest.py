@@ -21,9 +21,7 @@ MANIFEST_FORMAT = 1
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """What a model name looks like; anything else never touches the disk."""
 
-GraphRole = Literal[
-    "noise_to_latent", "latent_to_image", "image_to_latent", "image_to_evidence", "image_to_realism"
-]
+GraphRole = Literal["noise_to_latent", "latent_to_image", "image_to_latent", "image_to_evidence", "image_to_realism"]
 Family = Literal["autoencoder", "vae", "gan"]
 PriorKind = Literal["none", "standard_normal"]
 LikelihoodKind = Literal["bernoulli", "gaussian"]

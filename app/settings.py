@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     log_format: Literal["human", "json"] | None = None
     """None: `human` on a terminal, `json` elsewhere."""
 
+    access_log: Literal["all", "errors"] = "errors"
+    """Which requests have a line in the log: `errors` are those refused or failed. Metrics count all."""
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:

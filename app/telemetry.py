@@ -47,6 +47,9 @@ class Metrics:
             buckets=_LATENCY_BUCKETS_S,
             registry=self.registry,
         )
+        self._meters: dict[
+            tuple[str, str, int], tuple[Counter, Histogram]
+        ] = {}  # looking labels up costs more than inc
         self._rejected = Counter(
             "latentserve_rejected", "Requests answered with a problem, by its code.", ["reason"], registry=self.registry
         )
@@ -72,8 +75,12 @@ class Metrics:
 
     def count_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
         """One request answered; `route` is the template (`/v1/models/{model}/sample`), never the address itself."""
-        self._requests.labels(route, method, str(status)).inc()
-        self._duration.labels(route, method).observe(seconds)
+        meters = self._meters.get((route, method, status))
+        if meters is None:
+            counter = self._requests.labels(route, method, str(status))
+            meters = self._meters[route, method, status] = (counter, self._duration.labels(route, method))
+        meters[0].inc()
+        meters[1].observe(seconds)
 
     def count_rejection(self, reason: str) -> None:
         """One request refused or failed, by its problem code."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
+import secrets
 import time
-import uuid
-from typing import Any
+from typing import Any, Literal
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,11 +19,13 @@ from app.telemetry import Metrics, request_id
 CLIENT_LEFT = 499
 """What the log and the metrics call a request whose caller did not wait; never sent."""
 
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+AccessLog = Literal["all", "errors"]
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 """Pages set a policy of their own; nothing else may load or run anything."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -34,9 +36,10 @@ logger = logging.getLogger(__name__)
 class Accounting:
     """ASGI middleware: request ids, access log, metrics, security headers, and the last resort for exceptions."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, access_log: AccessLog = "all") -> None:
         self.app = app
         self.metrics = metrics
+        self.logs_everything = access_log == "all"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request and account for it."""
@@ -76,10 +79,15 @@ class Accounting:
             self.metrics.count_rejection(
                 "client-left" if status == CLIENT_LEFT else state.get("problem_code", str(status))
             )
-        fields = {"method": shorten(method), "path": shorten(scope["path"], 256), "status": status}
-        fields |= {"duration_ms": round(seconds * 1000, 2), "key": state.get("key_name", "-")}
-        level = logging.DEBUG if route in ("/livez", "/readyz", "/metrics") and status < 400 else logging.INFO
-        logger.log(level, "answered", extra={"fields": fields})
+        if status >= 400 or self.logs_everything:
+            _log(scope, method, route, status, seconds)
+
+
+def _log(scope: Scope, method: str, route: str, status: int, seconds: float) -> None:
+    fields = {"method": shorten(method), "path": shorten(scope["path"], 256), "status": status}
+    fields |= {"duration_ms": round(seconds * 1000, 2), "key": scope.get("state", {}).get("key_name", "-")}
+    level = logging.DEBUG if route in ("/livez", "/readyz", "/metrics") and status < 400 else logging.INFO
+    logger.log(level, "answered", extra={"fields": fields})
 
 
 class _Answer:
@@ -87,7 +95,7 @@ class _Answer:
 
     def __init__(self, send: Send, identity: str, *, bodyless: bool) -> None:
         self._send = send
-        self._identity = identity
+        self._identity = identity.encode()
         self.bodyless = bodyless
         self.started = False
         self.status = CLIENT_LEFT
@@ -95,16 +103,21 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self._identity
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
+            headers = message["headers"] = [*message["headers"], (b"x-request-id", self._identity), *SECURITY_HEADERS]
+            if all(name != CONTENT_POLICY[0] for name, _ in headers):
+                headers.append(CONTENT_POLICY)
         elif self.bodyless and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
 
 
+_PROCESS = secrets.token_hex(8)
+_NUMBERS = itertools.count(1)
+
+
 def _identity(scope: Scope) -> str:
     """The caller's id where it is a short plain word; else one of ours."""
-    wished = Headers(scope=scope).get("x-request-id", "")
-    return wished if _REQUEST_ID.fullmatch(wished) else uuid.uuid4().hex
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(wished := value.decode("latin-1")):
+            return str(wished)
+    return f"{_PROCESS}-{next(_NUMBERS):x}"  # no other process makes it, nor this one twice

@@ -31,6 +31,10 @@ from app.errors import (
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 2**10
 BODY_PATIENCE_S = 10.0
+WATCHED_AFTER_S = 0.02
+
+BODY = "latentserve.body"
+"""Where the scope holds the whole body."""
 
 PROTECTED = ("/v1/", OPEN_INFERENCE)
 HEALTH = f"{OPEN_INFERENCE}/health/"
@@ -134,34 +138,61 @@ def _content_length(headers: Headers) -> int:
 
 
 async def _run_while_awaited(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-    """Run `app` with `body`; cancel it and raise ClientDisconnect when the caller leaves before the answer is whole."""
-    answered = asyncio.Event()
-    unread = [body]
+    """Run `app` with `body`; cancel it and raise ClientDisconnect when the caller leaves before the answer is whole.
 
-    async def replay() -> Message:
-        if unread:
-            return {"type": "http.request", "body": unread.pop(), "more_body": False}
-        await answered.wait()
+    Most requests are answered before watching for a departure would be worth a task of its own.
+    """
+    scope[BODY] = body
+    watch = _Watch(receive, body, send)
+    timer = asyncio.get_running_loop().call_later(WATCHED_AFTER_S, watch.begin)
+    try:
+        await app(scope, watch.receive, watch.send)
+    except asyncio.CancelledError:
+        if watch.departed:
+            raise ClientDisconnect from None
+        raise
+    finally:
+        timer.cancel()
+        watch.end()
+
+
+class _Watch:
+    """Between an operation and its caller: hands in the body, notes the end of the answer, notices departures."""
+
+    def __init__(self, receive: Receive, body: bytes, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._unread = [body]
+        self._answered = asyncio.Event()
+        self._work = asyncio.current_task()
+        self._watcher: asyncio.Task[None] | None = None
+        self.departed = False
+
+    async def receive(self) -> Message:
+        if self._unread:
+            return {"type": "http.request", "body": self._unread.pop(), "more_body": False}
+        await self._answered.wait()
         return {"type": "http.disconnect"}
 
-    async def note(message: Message) -> None:
-        await send(message)
+    async def send(self, message: Message) -> None:
+        await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
-            answered.set()
+            self._answered.set()
 
-    work = asyncio.ensure_future(app(scope, replay, note))
-    watch = asyncio.ensure_future(_departure(receive))
-    try:
-        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done() and not answered.is_set():
-            raise ClientDisconnect
-        await work
-    finally:
-        for task in (work, watch):
-            task.cancel()
-        await asyncio.gather(work, watch, return_exceptions=True)
+    def begin(self) -> None:
+        """From here on the caller is listened to."""
+        self._watcher = asyncio.create_task(self._listen())
 
+    def end(self) -> None:
+        """The answer is whole, or there will be none."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self.departed and self._work is not None:
+            self._work.uncancel()
 
-async def _departure(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self._answered.is_set() and self._work is not None:
+            self.departed = True
+            self._work.cancel()

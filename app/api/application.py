@@ -102,15 +102,16 @@ def create_application(settings: Settings | None = None) -> FastAPI:
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     api_keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
     admin_keys = KeyFile(settings.admin_keys_file) if settings.admin_keys_file else None
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=ACCEPTED_HEADERS,
+        expose_headers=EXPOSED_HEADERS,
+    )
     return [
-        Middleware(Accounting, metrics=metrics),
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=ACCEPTED_HEADERS,
-            expose_headers=EXPOSED_HEADERS,
-        ),
+        Middleware(Accounting, metrics=metrics, access_log=settings.access_log),
+        *([cors] if settings.cors_origins else []),
         Middleware(Admission, api_keys=api_keys, admin_keys=admin_keys, max_body_bytes=settings.max_body_bytes),
         Middleware(Dispatch, routers=[module.router for module in ROUTERS]),
     ]

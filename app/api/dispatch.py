@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.admission import BODY
 from app.api.problems import invalid_fields, problem_response
 from app.errors import LatentServeError
 
@@ -26,6 +27,15 @@ PREFIX = "/v1/models/"
 OPERATION = PREFIX + "{model}/"
 
 Take = Callable[[Request], Any]
+
+
+class Call(Request):
+    """A request whose body has been read."""
+
+    async def body(self) -> bytes:
+        """The whole body."""
+        body: bytes = self.scope[BODY]
+        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,7 @@ class Dispatch:
             return
         scope["route"], scope["path_params"] = operation.route, {"model": model}
         try:
-            response = await operation.run(Request(scope, receive), {})
+            response = await operation.run(Call(scope, receive), {})
         except LatentServeError as error:
             response = problem_response(scope, error)
         await response(scope, receive, send)

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -47,7 +48,8 @@ _RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})((?:\s*;\s*{_TOKEN}=(?:{_TOKEN}|\"[^
 _QUALITY = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 
 
-def choose(accept: str | None, wanted: str | None, offered: Sequence[Format]) -> Format:
+@lru_cache(maxsize=256)
+def choose(accept: str | None, wanted: str | None, offered: tuple[Format, ...]) -> Format:
     """The format to answer in: `wanted` (`?format=`) where given, else the best of `accept` (RFC 9110 §12.5.1).
 
     Ties go to the earlier of `offered`. A malformed `Accept` counts as `*/*`.
