@@ -39,7 +39,7 @@ OFFENCES = {
 
 def lint_imports(folder: Path) -> str:
     """What import-linter says about the code and the contracts in `folder`."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env={"COLUMNS": "200"})
     assert "Contracts: " in done.stdout, done.stdout + done.stderr
     return done.stdout
