@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import math
 import secrets
+import threading
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 MAX_SEED = 2**63 - 1
 """The largest seed; seeds start at 0."""
+
+_thread = threading.local()
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -63,8 +67,18 @@ def philox_words(seed: int, index: int, count: int, stream: Stream) -> npt.NDArr
 
     numpy increments the counter before its first block, so blocks count from 1.
     """
-    generator = np.random.Philox(key=_words(seed, 0), counter=_words(0, index, stream, 0))
+    generator, state = _generator()
+    state["state"] = {"key": _words(seed, 0), "counter": _words(0, index, stream, 0)}
+    generator.state = state
     return np.asarray(generator.random_raw(count), np.uint64)
+
+
+def _generator() -> tuple[np.random.Philox, Any]:
+    """This thread's generator, with its state at the start of a block: setting that is cheaper than making another."""
+    if not hasattr(_thread, "generator"):
+        _thread.generator = np.random.Philox(key=0)
+        _thread.state = _thread.generator.state
+    return _thread.generator, _thread.state
 
 
 def normal_quantile(centred: Doubles) -> Doubles:
@@ -73,12 +87,14 @@ def normal_quantile(centred: Doubles) -> Doubles:
     Wichura, "Algorithm AS 241: The percentage points of the normal distribution", Applied Statistics 37 (1988),
     routine PPND16: rational approximations in ½ ± 0.425, and in r = √(−ln p) on the tail p outside.
     """
-    squared = 0.180625 - centred * centred
-    quantile = centred * _ratio(_CENTRE, np.maximum(squared, 0))
+    quantile = centred * _ratio(_CENTRE, np.maximum(0.180625 - centred * centred, 0))
     tail = np.abs(centred) > 0.425
-    radius = np.sqrt(-np.log(0.5 - np.abs(centred[tail])))
-    beyond = np.where(radius <= 5, _ratio(_NEAR_TAIL, radius - 1.6), _ratio(_FAR_TAIL, radius - 5))
-    quantile[tail] = np.copysign(beyond, centred[tail])
+    if tail.any():
+        radius = np.sqrt(-np.log(0.5 - np.abs(centred[tail])))
+        beyond = _ratio(_NEAR_TAIL, radius - 1.6)
+        if (far := radius > 5).any():
+            beyond[far] = _ratio(_FAR_TAIL, radius[far] - 5)
+        quantile[tail] = np.copysign(beyond, centred[tail])
     return quantile
 
 
@@ -97,34 +113,37 @@ def _float32_towards_zero(value: float) -> np.float32:
     return nearest if nearest <= value else np.nextafter(nearest, np.float32(0))
 
 
-def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Doubles) -> Doubles:
-    numerator, denominator = coefficients
-    return _horner(numerator, x) / _horner(denominator, x)
+def _polynomials(numerator: tuple[float, ...], denominator: tuple[float, ...]) -> Doubles:
+    """Two polynomials as (degree + 1, 2, 1), constant terms first."""
+    return np.array((numerator, denominator)).T[:, :, None].copy()
 
 
-def _horner(coefficients: tuple[float, ...], x: Doubles) -> Doubles:
-    """The polynomial with these coefficients, constant term first."""
-    total = np.full_like(x, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        total = total * x + coefficient
-    return total
+def _ratio(coefficients: Doubles, x: Doubles) -> Doubles:
+    """The quotient of two polynomials at x, by Horner's rule for both at once."""
+    flat = x.reshape(-1)
+    both = np.repeat(coefficients[-1], flat.size, axis=1)  # (2, n)
+    for terms in coefficients[-2::-1]:
+        both *= flat
+        both += terms
+    quotient: Doubles = both[0] / both[1]
+    return quotient.reshape(x.shape)
 
 
 # fmt: off
 # AS 241's a and b, c and d, e and f: numerators and denominators, constant term first.
-_CENTRE = (
+_CENTRE = _polynomials(
     (3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
      4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3),
     (1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
      2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3),
 )
-_NEAR_TAIL = (
+_NEAR_TAIL = _polynomials(
     (1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
      1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4),
     (1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
      1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9),
 )
-_FAR_TAIL = (
+_FAR_TAIL = _polynomials(
     (6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
      2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7),
     (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
