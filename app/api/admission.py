@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,9 +35,24 @@ WATCHED_AFTER_S = 0.02
 BODY = "latentserve.body"
 """Where the scope holds the whole body."""
 
+HEADERS = "latentserve.headers"
+"""Where the scope holds its headers as `Fields`."""
+
 PROTECTED = ("/v1/", OPEN_INFERENCE)
 HEALTH = f"{OPEN_INFERENCE}/health/"
 """Health, documentation and problem pages need no key."""
+
+
+class Fields(dict[str, str]):
+    """Headers by lower-case name, each decoded once; the last of a name counts. `[]` takes a name in any case."""
+
+    @classmethod
+    def of(cls, scope: Scope) -> Fields:
+        """The headers of a request."""
+        return cls({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
 
 
 class Admission:
@@ -68,7 +82,7 @@ class Admission:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = scope[HEADERS] = Fields.of(scope)
         try:
             _check_head(scope, headers)
             self._check_key(scope, headers)
@@ -79,7 +93,7 @@ class Admission:
         else:
             await _run_while_awaited(self.app, scope, body, receive, send)
 
-    def _check_key(self, scope: Scope, headers: Headers) -> None:
+    def _check_key(self, scope: Scope, headers: Fields) -> None:
         path, state = address(scope), scope.setdefault("state", {})
         if not path.startswith(PROTECTED) or path.startswith(HEALTH):
             return
@@ -91,7 +105,7 @@ class Admission:
             raise Unauthorized("send a known key as Authorization: Bearer")
         state |= {"key_name": name or "-", "admin": admin is not None}
 
-    async def _read_body(self, headers: Headers, receive: Receive) -> bytes:
+    async def _read_body(self, headers: Fields, receive: Receive) -> bytes:
         self._check_length(_content_length(headers))
         parts, size = [], 0
         while True:
@@ -117,11 +131,11 @@ class Admission:
             raise PayloadTooLarge(detail, errors=[FieldError("", detail, limit=self.max_body_bytes)])
 
 
-def _check_head(scope: Scope, headers: Headers) -> None:
+def _check_head(scope: Scope, headers: Fields) -> None:
     raw = scope["headers"]
     if len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"at most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them are read")
-    if len(headers.getlist("host")) != 1 and scope.get("http_version") != "1.0":
+    if sum(name == b"host" for name, _ in raw) != 1 and scope.get("http_version") != "1.0":
         raise RequestError("exactly one Host header is needed")
     if scope["method"] in ("TRACE", "CONNECT"):
         raise MethodNotAllowed("this service takes GET, HEAD, POST and OPTIONS")
@@ -130,7 +144,7 @@ def _check_head(scope: Scope, headers: Headers) -> None:
         raise UnsupportedMediaType(f"bodies are read as they are, not as {shorten(encoding)}")
 
 
-def _content_length(headers: Headers) -> int:
+def _content_length(headers: Fields) -> int:
     claimed = headers.get("content-length", "0")
     if not (claimed.isascii() and claimed.isdigit() and len(claimed) < 20):
         raise RequestError(f"Content-Length must be a whole number, got {shorten(claimed)}")

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.admission import BODY
+from app.api.admission import BODY, HEADERS, Fields
 from app.api.problems import invalid_fields, problem_response
 from app.errors import LatentServeError
 
@@ -30,7 +30,13 @@ Take = Callable[[Request], Any]
 
 
 class Call(Request):
-    """A request whose body has been read."""
+    """A request whose headers and body have been read."""
+
+    @property
+    def headers(self) -> Fields:  # type: ignore[override]
+        """By lower-case name; of Starlette's type only looking names up is used here."""
+        fields: Fields = self.scope[HEADERS]
+        return fields
 
     async def body(self) -> bytes:
         """The whole body."""
@@ -39,51 +45,64 @@ class Call(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How to call one function: what is read from the request for it, and what other functions provide."""
+class _Step:
+    """One function to call: what is read from the request for it, and what earlier steps provide."""
 
     function: Callable[..., Any]
     taken: tuple[tuple[str, Take], ...]
-    provided: tuple[tuple[str, Plan], ...]
+    provided: tuple[tuple[str, Callable[..., Any]], ...]
 
-    @classmethod
-    def of(cls, function: Callable[..., Any]) -> Plan:
-        """Read a signature in FastAPI's vocabulary: Request, Depends, a Query model, Path, Header.
 
-        Raises TypeError for a parameter of any other kind, when the application is made.
-        """
+class Plan:
+    """How to call an operation: the functions that it depends on, each once, in order, and itself last.
+
+    Reads signatures in FastAPI's vocabulary: Request, Depends, a Query model, Path, Header. All functions are async, as
+    FastAPI would run others in a thread. Raises TypeError for anything else, when the application is made.
+    """
+
+    def __init__(self, operation: Callable[..., Awaitable[Response]]) -> None:
+        self._steps: list[_Step] = []
+        self._add(operation)
+
+    async def call(self, request: Request) -> Response:
+        """The operation's answer."""
+        found: dict[Callable[..., Any], Any] = {}
+        for step in self._steps:
+            arguments = {name: take(request) for name, take in step.taken}
+            for name, function in step.provided:
+                arguments[name] = found[function]
+            found[step.function] = await step.function(**arguments)
+        response: Response = found[self._steps[-1].function]
+        return response
+
+    def _add(self, function: Callable[..., Any]) -> None:
+        """Plan `function`, after what it depends on."""
+        if any(step.function is function for step in self._steps):
+            return
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function} is not async")
         hints = get_type_hints(function, include_extras=True)
         taken: list[tuple[str, Take]] = []
-        provided: list[tuple[str, Plan]] = []
+        provided: list[tuple[str, Callable[..., Any]]] = []
         for name in inspect.signature(function).parameters:
-            source = _source(name, hints[name])
-            if isinstance(source, Plan):
-                provided.append((name, source))
+            if (dependency := _dependency(hints[name])) is not None:
+                self._add(dependency)
+                provided.append((name, dependency))
             else:
-                taken.append((name, source))
-        return cls(function, tuple(taken), tuple(provided))
-
-    async def call(self, request: Request, solved: dict[Callable[..., Any], Any]) -> Any:  # noqa: ANN401
-        """The function's result; within one request each function is called once."""
-        if self.function in solved:
-            return solved[self.function]
-        arguments = {name: take(request) for name, take in self.taken}
-        for name, plan in self.provided:
-            arguments[name] = await plan.call(request, solved)
-        result = self.function(**arguments)
-        if inspect.isawaitable(result):
-            result = await result
-        solved[self.function] = result
-        return result
+                taken.append((name, _take(name, hints[name])))
+        self._steps.append(_Step(function, tuple(taken), tuple(provided)))
 
 
-def _source(name: str, hint: Any) -> Take | Plan:  # noqa: ANN401  a type hint can be anything
+def _dependency(hint: Any) -> Callable[..., Any] | None:  # noqa: ANN401  a type hint can be anything
+    markers = getattr(hint, "__metadata__", ())
+    return next((marker.dependency for marker in markers if isinstance(marker, params.Depends)), None)
+
+
+def _take(name: str, hint: Any) -> Take:  # noqa: ANN401  as above
     if hint is Request:
         return lambda request: request
     for marker in getattr(hint, "__metadata__", ()):
         match marker:
-            case params.Depends(dependency=function) if function is not None:
-                return Plan.of(function)
             case params.Path():
                 return lambda request: request.path_params[name]
             case params.Header():
@@ -106,7 +125,7 @@ def _options(request: Request, kind: type[BaseModel]) -> BaseModel:
 @dataclass(frozen=True, slots=True)
 class _Operation:
     route: APIRoute
-    run: Callable[[Request, dict[Callable[..., Any], Any]], Awaitable[Response]]
+    plan: Plan
 
 
 class Dispatch:
@@ -115,7 +134,7 @@ class Dispatch:
     def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
         self.app = app
         self.operations: Mapping[str, _Operation] = {
-            route.path.removeprefix(OPERATION): _Operation(route, Plan.of(route.endpoint).call)
+            route.path.removeprefix(OPERATION): _Operation(route, Plan(route.endpoint))
             for router in routers
             for route in router.routes
             if isinstance(route, APIRoute) and route.path.startswith(OPERATION) and route.methods == {"POST"}
@@ -130,7 +149,7 @@ class Dispatch:
             return
         scope["route"], scope["path_params"] = operation.route, {"model": model}
         try:
-            response = await operation.run(Call(scope, receive), {})
+            response = await operation.plan.call(Call(scope, receive))
         except LatentServeError as error:
             response = problem_response(scope, error)
         await response(scope, receive, send)
