@@ -6,22 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.app.tiny_models import LinearGaussian, write_tiny_models
-from tests.service.conformance.cases import CASES
-from tests.service.conformance.client import Caller, Case, Flavour, Floats, Target
+from tests.app.tiny_models import write_tiny_models
+from tests.service.conformance.cases import CASES, said
+from tests.service.conformance.client import FLAVOURS, Caller, Case, Flavour, Target, refusal
+from tests.service.conformance.graph import encode
+from tests.service.conformance.table import rows_of
 from tests.service.test_process import Process
-
-
-def encode(image: Floats, noise: Floats) -> dict[str, Floats]:
-    """What `tiny_vae.image_to_latent` computes, from its closed form."""
-    exact = LinearGaussian()
-    mean = exact.posterior_mean(image.reshape(-1, 64).astype(np.float64))
-    scale = np.full_like(mean, exact.posterior_sigma)
-    found = {"latent": mean + scale * noise, "mean": mean, "scale": scale}
-    return {name: array.astype(np.float32) for name, array in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +28,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield Target(address, "tiny_vae.image_to_latent", "1", encode, {"Authorization": "Bearer t0p"})
 
 
-@pytest.fixture(scope="module", params=["sync", "asyncio"])
+@pytest.fixture(scope="module", params=FLAVOURS)
 def caller(request: pytest.FixtureRequest, target: Target) -> Iterator[Caller]:
     """A client of each flavour."""
     flavour: Flavour = request.param
@@ -48,3 +40,22 @@ def caller(request: pytest.FixtureRequest, target: Target) -> Iterator[Caller]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_case_passes(caller: Caller, target: Target, case: Case) -> None:
     case(caller, target)
+
+
+def test_loading_and_unloading_need_an_administrator(caller: Caller, target: Target) -> None:
+    assert refusal(caller.unload_model, target.model).status() == "403"
+    assert refusal(caller.load_model, target.model).status() == "403"
+    assert caller.is_model_ready(target.model) is True
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "open-inference-protocol.md"
+
+
+def test_documentation_lists_every_case_as_passing() -> None:
+    assert [row[:2] for row in rows_of(PAGE.read_text())] == [[said(case), "yes"] for case in CASES]
+
+
+def test_example_of_the_documentation_runs(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    example = PAGE.read_text().split("```python\n")[1].split("```")[0]
+    exec(example.replace("localhost:8000", target.address).replace("mnist_vae", "tiny_vae"), {})  # noqa: S102
+    assert capsys.readouterr().out == "(4, 1, 8, 8)\n"

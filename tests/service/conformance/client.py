@@ -19,6 +19,7 @@ from tritonclient.http import InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
 Flavour = Literal["sync", "asyncio"]
+FLAVOURS: tuple[Flavour, ...] = ("sync", "asyncio")
 Floats = NDArray[np.float32]
 OUTPUTS = ("latent", "mean", "scale")
 

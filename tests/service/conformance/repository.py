@@ -72,13 +72,6 @@ def load_with_override(caller: Caller, target: Target) -> None:
     assert caller.is_model_ready(target.model) is True
 
 
-def repository_is_guarded(caller: Caller, target: Target) -> None:
-    """loading and unloading need an administrator's key: 403 without"""
-    assert refusal(caller.unload_model, target.model).status() == "403"
-    assert refusal(caller.load_model, target.model).status() == "403"
-    assert caller.is_model_ready(target.model) is True
-
-
 CASES: tuple[Case, ...] = (
     statistics,
     all_statistics,
@@ -87,5 +80,4 @@ CASES: tuple[Case, ...] = (
     unload_dependents,
     load_unknown,
     load_with_override,
-    repository_is_guarded,
 )
