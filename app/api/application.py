@@ -28,6 +28,7 @@ from app.api.accounting import Accounting
 from app.api.admission import Admission
 from app.api.dispatch import Dispatch
 from app.api.keys import KeyFile
+from app.api.open_inference import control as model_control
 from app.api.open_inference import routes as open_inference
 from app.api.service import Limits, Service
 from app.runtime.repository import ModelRepository
@@ -45,6 +46,7 @@ ROUTERS = (
     replay,
     openai_images,
     open_inference,
+    model_control,
     health,
     explanations,
     pages,

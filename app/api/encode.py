@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, numbers
+from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
 from app.api.payloads import Options, PictureOptions, Seed
 from app.api.points import total
@@ -96,16 +96,21 @@ async def encode(
     encoded = await model.encode(pictures, draws=options.draws, seed=seed or 0, deadline=deadline)
     size = encoded.draws.size + encoded.mean.size
     return await answer_json(
-        model, lambda: {"seed": seed, "latents": _latents(encoded)}, size=size, timing=encoded.timing, seed=seed
+        model,
+        lambda: {"seed": seed, "latents": _latents(encoded)},
+        size=size,
+        timing=encoded.timing,
+        seed=seed,
+        dump=dump_arrays,
     )
 
 
 def _latents(encoded: Encoded) -> list[dict[str, Any]]:
     return [
         {
-            "mean": numbers(encoded.mean[index]),
-            "scale": None if encoded.scale is None else numbers(encoded.scale[index]),
-            "draws": numbers(encoded.draws[index]),
+            "mean": encoded.mean[index],
+            "scale": None if encoded.scale is None else encoded.scale[index],
+            "draws": list(encoded.draws[index]),
         }
         for index in range(len(encoded.mean))
     ]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from app.api.arrays import check_length
-from app.api.negotiation import ImageAnswer, answer_images, choose, numbers
+from app.api.negotiation import ImageAnswer, answer_images, choose
 from app.api.openapi import BINARY, READING, binary_answer, reads
 from app.api.payloads import JSON, media_type_of_body, parse_json, read_json
 from app.api.receipts import EXAMPLES, LatentOrigin, Receipt, SeedOrigin
@@ -127,5 +127,5 @@ def _latent(origin: SeedOrigin | LatentOrigin, model: GenerativeModel) -> NDArra
 def _said(origin: SeedOrigin | LatentOrigin, latent: NDArray[np.float32]) -> dict[str, Any]:
     """What the receipt says of an image, in the words of the first time."""
     if isinstance(origin, LatentOrigin):
-        return {"latent": numbers(latent)}
+        return {"latent": latent}
     return {name: getattr(origin, name) for name in SeedOrigin.model_fields}

@@ -16,11 +16,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
-from PIL.PngImagePlugin import PngInfo
 
 from app.errors import CorruptImage, ImageTooLarge, InvalidInput, UnsupportedImage
 from app.images.dimensions import declared_size
-from app.images.receipts import RECEIPT_KEYWORD
 from app.manifest import ImageSpace
 
 Bytes = npt.NDArray[np.uint8]
@@ -87,15 +85,6 @@ def read_picture(data: bytes, space: ImageSpace, *, max_pixels: int) -> Bytes:
         return _fit(_flatten(_upright(picture), space), space)
     except _DECODER_ERRORS as error:
         raise CorruptImage("the picture's data is damaged or incomplete") from error
-
-
-def encode_png(picture: Bytes, receipt: str | None = None) -> bytes:
-    """A picture (H,W,C) as PNG, with `receipt` in an iTXt chunk named `latentserve`. The same input, the same bytes."""
-    info, buffer = PngInfo(), io.BytesIO()
-    if receipt is not None:
-        info.add_itxt(RECEIPT_KEYWORD, receipt)
-    _image(picture).save(buffer, format="PNG", pnginfo=info)
-    return buffer.getvalue()
 
 
 def encode_webp(picture: Bytes) -> bytes:

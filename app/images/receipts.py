@@ -11,6 +11,11 @@ _PLAIN = b"\x00\x00\x00\x00"
 """What stands between keyword and text: no compression, no language, no translated keyword."""
 
 
+def receipt_chunk(receipt: str) -> bytes:
+    """The content of the iTXt chunk that holds a receipt."""
+    return RECEIPT_KEYWORD.encode() + b"\x00" + _PLAIN + receipt.encode()
+
+
 def read_receipt(png: bytes) -> str | None:
     """The receipt in a PNG file; None where there is none, or where it is not stored as `encode_png` stores it.
 

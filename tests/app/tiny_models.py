@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from app.images.pixels import to_bytes
-from app.images.raster import encode_png
+from app.images.png import encode_png
 from app.manifest import (
     Calibration,
     GoldenCase,

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.images.pixels import to_floats
-from app.images.raster import encode_png
+from app.images.png import encode_png
 from app.latent.noise import Stream, standard_normal
 from tests.contract.conftest import Served
 from tests.training.tiny_runs import publish

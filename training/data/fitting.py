@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import UInt8
 
-from app.images.raster import encode_png, read_picture
+from app.images.png import encode_png
+from app.images.raster import read_picture
 from app.manifest import ImageSpace, PixelRange
 from training.config import DataConfig
 from training.data.progress import progress

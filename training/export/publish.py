@@ -15,7 +15,7 @@ from pathlib import Path
 import tomli_w
 
 from app.images.pixels import contact_sheet
-from app.images.raster import encode_png
+from app.images.png import encode_png
 from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, Provenance
 from app.runtime.session import GraphSession
 from training.data.splits import DataSplits

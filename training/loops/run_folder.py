@@ -10,7 +10,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from app.images.pixels import contact_sheet
-from app.images.raster import encode_png
+from app.images.png import encode_png
 from training.config import RunConfig
 
 

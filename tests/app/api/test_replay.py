@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.api.application import create_application
-from app.images.raster import encode_png
+from app.images.png import encode_png
 from app.images.receipts import read_receipt
 from app.settings import Settings
 from tests.app.tiny_models import tiny_gan, write_tiny_models, write_version
