@@ -91,6 +91,7 @@ class GenerativeModel:
         self, version: Version, *, max_batch_rows: int, queue_rows: int, metrics: Metrics | None = None
     ) -> None:
         self._version = version
+        self._capabilities = version.manifest.capabilities  # derived anew at each look: kept
         self._batchers = {
             role: Batcher(
                 session.run,
@@ -135,7 +136,7 @@ class GenerativeModel:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What a client may ask for."""
-        return self.manifest.capabilities
+        return self._capabilities
 
     async def sample(
         self,
