@@ -36,6 +36,7 @@ async def off_loop(work: Callable[[], T], size: int) -> T:
 
 
 def json_answer(content: Any, status: int = 200) -> Response:  # noqa: ANN401  a document of any form
+    """A document as an answer that nobody keeps."""
     return Response(to_json(content), status, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
