@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from pydantic_core import to_json
 
+from app.api.negotiation import dump_arrays
 from app.api.open_inference.envelope import InferenceRequest, InputTensor
 from app.api.open_inference.tensors import (
     DATATYPES,
@@ -25,7 +25,6 @@ from app.api.open_inference.tensors import (
     from_bytes,
     from_list,
     to_bytes,
-    to_list,
     wrong_field,
 )
 from app.api.problems import invalid_fields
@@ -80,10 +79,10 @@ def render(
             tails.append(to_bytes(array, spec))
             shown["parameters"] = {"binary_data_size": tails[-1].nbytes}
         else:
-            shown["data"] = to_list(array)
+            shown["data"] = np.ascontiguousarray(array).reshape(-1)
         described.append(shown)
     said = {"id": inference.id} if inference.id is not None else {}
-    head = to_json({"model_name": name, "model_version": str(version), **said, "outputs": described})
+    head = dump_arrays({"model_name": name, "model_version": str(version), **said, "outputs": described})
     return b"".join([head, *tails]), len(head) if tails else None
 
 

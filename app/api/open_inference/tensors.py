@@ -73,12 +73,6 @@ def to_bytes(array: NDArray[Any], spec: TensorSpec) -> memoryview:
     return np.ascontiguousarray(array, _LITTLE_ENDIAN[spec.dtype]).reshape(-1).view(np.uint8).data
 
 
-def to_list(array: NDArray[Any]) -> list[Any]:
-    """A tensor as a flat list of numbers."""
-    numbers: list[Any] = array.reshape(-1).tolist()
-    return numbers
-
-
 def wrong_field(pointer: str, detail: str) -> InvalidInput:
     """What to raise about one field."""
     return InvalidInput(detail, errors=[FieldError(pointer, detail)])
