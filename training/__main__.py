@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; `--resume` goes on from the last checkpoint", file=sys.stderr)
+        print("\nstopped; an interrupted training goes on with --resume", file=sys.stderr)
         return 130
     return status
 
@@ -123,6 +123,10 @@ def _train(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace) -> int:
     """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
     run = TrainedRun.load(options.run_folder)
+    if run.steps < run.planned_steps:
+        raise ConfigError(
+            f"{options.run_folder} has {run.steps} of {run.planned_steps} steps: --resume its training first"
+        )
     data = load_splits(run.config.data, options.data_dir)
     _refuse_changed(data, run.provenance.data_sha256)
     folder = publish(run, data, options.models_dir)

@@ -25,12 +25,14 @@ from app.api.service import Limits
 from app.errors import (
     EmptyImage,
     FieldError,
+    ImageTooLarge,
     InvalidInput,
     RequestError,
     UnsupportedImage,
     UnsupportedMediaType,
     shorten,
 )
+from app.images.png import encode_png
 from app.images.raster import media_type_of, read_picture
 from app.manifest import ImageSpace
 from app.runtime.model import GenerativeModel
@@ -87,7 +89,7 @@ async def read_pictures(
     limits.check_images(len(upload), model, "/images")
     space = model.manifest.image
     if upload.array is not None:
-        return fit_array(upload.array, space), upload.fields
+        return await to_thread.run_sync(fit_array, upload.array, space, limits.image_pixels), upload.fields
     return await to_thread.run_sync(_decode_all, upload.files, space, limits.image_pixels), upload.fields
 
 
@@ -184,13 +186,19 @@ def _of_type(data: bytes, claimed: str) -> bytes:
     return data
 
 
-def fit_array(array: NDArray[np.uint8], space: ImageSpace) -> NDArray[np.uint8]:
-    """uint8 (N, H, W, C), or (N, H, W) of a grey model, of exactly the model's size; raises InvalidInput."""
+def fit_array(array: NDArray[np.uint8], space: ImageSpace, max_pixels: int) -> NDArray[np.uint8]:
+    """uint8 (N, H, W, C) or (N, H, W), grey or colour, of any size, as the model's; raises InvalidInput, ImageTooLarge.
+
+    Other sizes and channels go the way of any picture, as a lossless file, so that they are fitted by the same rule.
+    """
     images = array[..., None] if array.ndim == 3 else array
-    expected = (space.height, space.width, space.channels)
-    if images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:
-        raise InvalidInput(f"the array must be uint8 (N, {', '.join(map(str, expected))}), got {shorten(array.shape)}")
-    return images
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise InvalidInput(f"the array must be uint8 (N, H, W) or (N, H, W, 1 or 3), got {shorten(array.shape)}")
+    if images.shape[1:] == (space.height, space.width, space.channels):
+        return images
+    if images.shape[1] * images.shape[2] > max_pixels:
+        raise ImageTooLarge(f"at most {max_pixels} pixels a picture are read, this is {shorten(array.shape)}")
+    return np.stack([read_picture(encode_png(image), space, max_pixels=max_pixels) for image in images])
 
 
 def _decode_all(files: Sequence[bytes], space: ImageSpace, max_pixels: int) -> NDArray[np.uint8]:

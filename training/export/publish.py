@@ -18,6 +18,7 @@ from app.images.pixels import contact_sheet
 from app.images.png import encode_png
 from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, Provenance
 from app.runtime.session import GraphSession
+from training.config import ConfigError
 from training.data.splits import DataSplits
 from training.evaluation.published import PublishedGraphs, active_dimensions, calibration, measure
 from training.export.card import write_card
@@ -59,7 +60,10 @@ def publish(run: TrainedRun, data: DataSplits, models_dir: Path) -> Path:
         _sync(staged)
         target.mkdir(exist_ok=True)
         folder = target / str(manifest.version)
-        staged.rename(folder)
+        try:
+            staged.rename(folder)
+        except OSError as error:  # another publication took the number meanwhile
+            raise ConfigError(f"{folder} appeared while this was published: publish again") from error
         sync_folder(target)
         return folder
 

@@ -15,6 +15,7 @@ from training.loops.checkpoint import Checkpoint, load_checkpoint
 from training.loops.gan_loop import PIXELS as GAN_PIXELS
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
+from training.loops.schedule import Plan
 from training.loops.vae_pictures import PIXELS as VAE_PIXELS
 from training.vae.model import VariationalAutoencoder
 
@@ -43,6 +44,11 @@ class TrainedRun:
             steps=state["step"],
             train_seconds=state["train_seconds"],
         )
+
+    @property
+    def planned_steps(self) -> int:
+        """The steps of the whole run."""
+        return Plan.of(self.config, self.provenance.train_images).total_steps
 
     @property
     def pixel_range(self) -> PixelRange:

@@ -63,6 +63,14 @@ def test_encode_reads_a_raw_file(client: TestClient, kind: str, options: dict[st
     np.testing.assert_allclose(found["latents"][0]["mean"], POSTERIOR_MEANS[0], atol=0.02)
 
 
+@pytest.mark.parametrize("shape", [(13, 9, 1), (8, 8, 3), (20, 20, 3)])
+def test_array_of_another_size_is_fitted_as_a_file_is(client: TestClient, shape: tuple[int, int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    array = encode(client, content=npy(picture[None]), headers={"Content-Type": "application/x-npy"})
+    file = encode(client, content=file_of(picture.squeeze()), headers={"Content-Type": "image/png"})
+    assert array["latents"] == file["latents"]
+
+
 def test_encode_ignores_how_a_picture_was_held(client: TestClient) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -167,7 +167,7 @@ def test_too_many_pictures_are_refused_with_the_limit(client: TestClient) -> Non
     assert body["errors"][0]["limit"] == 256
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 9), (1, 8, 8, 3), (0, 8, 8), (1, 1, 8, 8, 1)])
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8, 2), (1, 8, 8, 4), (0, 8, 8), (1, 0, 8), (1, 1, 8, 8, 1)])
 def test_array_of_another_shape_is_refused(client: TestClient, shape: tuple[int, ...]) -> None:
     check(client.post(f"{VAE}/encode", content=npy(np.zeros(shape, np.uint8)), headers=NPY), 422)
 
