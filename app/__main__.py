@@ -1,33 +1,49 @@
-"""`python -m app`: read the settings, run uvicorn, drain on SIGTERM."""
+"""`python -m app`: read the settings, run uvicorn with as many workers as they say, drain on SIGTERM.
+
+Signals: SIGTERM and SIGINT let requests in flight finish; said twice, they cut them. SIGHUP replaces workers one after
+the other; a process that is its own only worker looks at the models folder instead, at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from app.api.application import create_application
+from app.api.keys import KeyFile
 from app.api.service import Service
 from app.settings import PREFIX, Settings
 from app.telemetry import logging_to
+from app.watchdog import watchdog
+from app.workers import join_workers, shared_folder
+
+REPLACEMENT_PATIENCE_S = 30
+"""How long a worker that replaces another may take to be ready, and a living one to answer its supervisor."""
 
 
 def main() -> int:
     """Run the service; the exit status."""
     try:
         settings = Settings()
-    except ValidationError as error:
+        _check_key_files(settings)
+    except (ValidationError, OSError, ValueError) as error:
         print("\n".join(_explain(error)), file=sys.stderr)  # noqa: T201  there is no log yet
         return 2
+    os.environ.setdefault("OTEL_SERVICE_NAME", "latentserve")
     # uvicorn drains on SIGTERM and then raises it again for whoever handled it before: a drained service ended well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
+    config = uvicorn.Config(
         "app.__main__:served_application",
         factory=True,
         host=settings.host,
@@ -39,27 +55,69 @@ def main() -> int:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
+        timeout_worker_healthcheck=REPLACEMENT_PATIENCE_S,
     )
-    return 0
+    return _supervise(config, settings) if settings.workers > 1 else _serve(config)
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
+def _check_key_files(settings: Settings) -> None:
+    """Read them once here: workers that cannot would be started over and over."""
+    for path in (settings.api_keys_file, settings.admin_keys_file):
+        if path is not None:
+            KeyFile(path)
+
+
+def _explain(error: Exception) -> Iterator[str]:
+    if not isinstance(error, ValidationError):
+        yield f"a file of keys cannot be read: {error}"
+        return
     for problem in error.errors(include_url=False):
         name = f"{PREFIX}{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
         yield name + problem["msg"].removeprefix("Value error, ")
 
 
+def _serve(config: uvicorn.Config) -> int:
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else STARTUP_FAILURE
+
+
+def _supervise(config: uvicorn.Config, settings: Settings) -> int:
+    with logging_to(sys.stdout, settings.log_format), shared_folder():
+        supervisor = _Supervisor(config, sockets=[config.bind_socket()])
+        supervisor.run()
+    return int(any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes))
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's, but told twice to end it says so to its workers once more, and they cut what they are doing."""
+
+    def join_all(self) -> None:
+        """Wait for workers that were told to end."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._cut)
+        super().join_all()
+
+    def _cut(self, number: int, frame: FrameType | None) -> None:
+        for process in self.processes:
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
+
+
 def served_application() -> FastAPI:
-    """The application as a process of its own: it writes logs, and turns `/readyz` red when asked to stop."""
+    """The application as a process of its own: it writes logs, heeds signals, and ends when it stands still."""
     settings = Settings()
-    application = create_application(settings)
+    application = create_application(settings, shared_metrics=join_workers() if settings.workers > 1 else None)
     inner = application.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         with logging_to(sys.stdout, settings.log_format):
-            async with inner(application):
-                with _draining_on_sigterm(application.state.service):
+            async with watchdog(settings.watchdog_s), inner(application):
+                service: Service = application.state.service
+                with _draining_on_sigterm(service), _refreshing_on_sighup(service):
                     yield
 
     application.router.lifespan_context = lifespan
@@ -72,12 +130,30 @@ def _draining_on_sigterm(service: Service) -> Iterator[None]:
     server_handler = signal.getsignal(signal.SIGTERM)
 
     def drain(number: int, frame: FrameType | None) -> None:
+        # The server lets nothing but a second SIGINT cut short what it waits for.
+        meant = signal.SIGINT if service.draining else number
         service.draining = True
         if callable(server_handler):
-            server_handler(number, frame)
+            server_handler(meant, frame)
 
     signal.signal(signal.SIGTERM, drain)
     yield
+
+
+@contextmanager
+def _refreshing_on_sighup(service: Service) -> Iterator[None]:
+    """Look for published models on SIGHUP, which otherwise would end the process in the middle of its requests."""
+    loop = asyncio.get_running_loop()
+    looking: set[asyncio.Task[None]] = set()  # the loop itself does not keep its tasks
+
+    def look() -> None:
+        task = loop.create_task(service.repository.refresh())
+        looking.add(task)
+        task.add_done_callback(looking.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, look)
+    yield
+    loop.remove_signal_handler(signal.SIGHUP)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """The longest that a request may take; `X-Timeout-Ms` may lower it."""
     shutdown_grace_s: Annotated[int, Field(ge=0)] = 35
     """How long requests in flight may go on after SIGTERM: a deadline and a little more."""
+    watchdog_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """A process whose event loop stands still this long ends, to be replaced."""
     log_format: Literal["human", "json"] | None = None
     """None: `human` on a terminal, `json` elsewhere."""
 

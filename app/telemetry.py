@@ -2,28 +2,37 @@
 
 Nothing here is a singleton: each application owns its `Metrics`, and only `python -m app` touches the logging of the
 process. The request id is a context variable, so that a log line written anywhere below a request carries it.
+Worker processes write their numbers into files of one folder (`app/workers.py`), and any of them answers for all.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import logging
 import queue
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from logging.handlers import QueueHandler, QueueListener
 from typing import Literal, TextIO
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 LogFormat = Literal["human", "json"]
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LAG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+_LAG_SAMPLED_EVERY_S = 0.1
+"""Often enough to meet a stall that hurts, seldom enough to cost nothing."""
 
 _LOG_QUEUE_LINES = 10_000
 """Enough for a burst; beyond it lines are dropped, because a blocked terminal must not block the service."""
@@ -33,45 +42,49 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 class Metrics:
-    """The metrics of one application, in a registry of their own; base units (seconds, rows)."""
+    """The metrics of one application, in a registry of their own; base units (seconds, rows).
 
-    def __init__(self) -> None:
+    `shared` collects the numbers of every worker, where there are several: then it is what is rendered.
+    """
+
+    def __init__(self, shared: Collector | None = None) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "latentserve_http_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
-        )
-        self._duration = Histogram(
-            "latentserve_http_request_duration_seconds",
+        self._models = _ModelInfo()
+        self._exposed = self.registry
+        if shared is None:
+            ProcessCollector(registry=self.registry)
+        else:
+            self._exposed = CollectorRegistry()
+            self._exposed.register(shared)
+        self._exposed.register(self._models)
+        self._requests = self._counter("http_requests", "Requests answered.", "route", "method", "status")
+        self._duration = self._histogram(
+            "http_request_duration_seconds",
             "From the first byte of a request to the last of its answer.",
-            ["route", "method"],
-            buckets=_LATENCY_BUCKETS_S,
-            registry=self.registry,
+            _LATENCY_BUCKETS_S,
+            "route",
+            "method",
         )
-        self._meters: dict[
-            tuple[str, str, int], tuple[Counter, Histogram]
-        ] = {}  # looking labels up costs more than inc
-        self._rejected = Counter(
-            "latentserve_rejected", "Requests answered with a problem, by its code.", ["reason"], registry=self.registry
-        )
+        self._meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # labels() costs more than inc()
+        self._rejected = self._counter("rejected", "Requests answered with a problem, by its code.", "reason")
         self._queue_rows = Gauge(
-            "latentserve_queue_rows", "Rows waiting for a graph.", ["graph"], registry=self.registry
-        )
-        self._batch_rows = Histogram(
-            "latentserve_batch_rows", "Rows of one graph run.", ["graph"], buckets=_ROW_BUCKETS, registry=self.registry
-        )
-        self._run_seconds = Histogram(
-            "latentserve_run_seconds",
-            "Duration of one graph run.",
+            "latentserve_queue_rows",
+            "Rows waiting for a graph.",
             ["graph"],
-            buckets=_LATENCY_BUCKETS_S,
             registry=self.registry,
+            multiprocess_mode="livesum",
         )
-        self._models = Gauge(
-            "latentserve_model_info",
-            "1 for each published model.",
-            ["model", "version", "status"],
-            registry=self.registry,
+        self._batch_rows = self._histogram("batch_rows", "Rows of one graph run.", _ROW_BUCKETS, "graph")
+        self._run_seconds = self._histogram("run_seconds", "Duration of one graph run.", _LATENCY_BUCKETS_S, "graph")
+        self._loop_lag = self._histogram(
+            "event_loop_lag_seconds", "How late the event loop woke a sleeper, sampled.", _LAG_BUCKETS_S
         )
+
+    def _counter(self, name: str, means: str, *labels: str) -> Counter:
+        return Counter(f"latentserve_{name}", means, labels, registry=self.registry)
+
+    def _histogram(self, name: str, means: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"latentserve_{name}", means, labels, buckets=buckets, registry=self.registry)
 
     def count_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
         """One request answered; `route` is the template (`/v1/models/{model}/sample`), never the address itself."""
@@ -92,15 +105,34 @@ class Metrics:
             self._queue_rows.labels(graph), self._batch_rows.labels(graph), self._run_seconds.labels(graph)
         )
 
+    async def sample_loop_lag(self) -> None:
+        """Note, until cancelled, how late the event loop is: what any request of this process waits on top."""
+        while True:
+            due = time.monotonic() + _LAG_SAMPLED_EVERY_S
+            await asyncio.sleep(_LAG_SAMPLED_EVERY_S)
+            self._loop_lag.observe(max(0.0, time.monotonic() - due))
+
     def set_models(self, models: Iterable[tuple[str, str, str]]) -> None:
         """Replace the published models by these (name, version, status)."""
-        self._models.clear()
-        for name, version, status in models:
-            self._models.labels(name, version, status).set(1)
+        self._models.found = tuple(models)
 
     def render(self) -> bytes:
-        """Everything, in the text format that Prometheus scrapes."""
-        return generate_latest(self.registry)
+        """Everything, in the text format that Prometheus scrapes. Reads files where numbers are shared."""
+        return generate_latest(self._exposed)
+
+
+class _ModelInfo(Collector):
+    """What is published, which the worker that is asked knows as well as any other: nothing to add up."""
+
+    def __init__(self) -> None:
+        self.found: tuple[tuple[str, str, str], ...] = ()
+
+    def collect(self) -> Iterable[Metric]:
+        labels = ["model", "version", "status"]
+        family = GaugeMetricFamily("latentserve_model_info", "1 for each published model.", labels=labels)
+        for model in self.found:
+            family.add_metric(model, 1)
+        yield family
 
 
 class GraphMeter:
@@ -156,9 +188,9 @@ class _HumanFormatter(logging.Formatter):
     """One readable line: time, level, message, then the fields as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        clock = datetime.datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         fields = "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
-        line = f"{time} {record.levelname.lower():7} {record.getMessage()}{fields}"
+        line = f"{clock} {record.levelname.lower():7} {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import tracing
 from app.api.problems import problem_response
 from app.errors import LatentServeError, shorten
 from app.telemetry import Metrics, request_id
@@ -49,9 +50,10 @@ class Accounting:
         identity = _identity(scope)
         token = request_id.set(identity)
         start = time.perf_counter()
-        answer = _Answer(send, identity, bodyless=scope["method"] == "HEAD")
+        bodyless = scope["method"] == "HEAD"
         # Whoever can GET can HEAD: the answer is the same without its body.
-        inner = {**scope, "method": "GET", "state": dict(scope.get("state", {}))} if answer.bodyless else scope
+        inner = {**scope, "method": "GET", "state": dict(scope.get("state", {}))} if bodyless else scope
+        answer = _Answer(inner, send, identity, bodyless=bodyless)
         try:
             await self._answer(inner, receive, answer)
         finally:
@@ -71,9 +73,8 @@ class Accounting:
             await problem_response(scope, failure)(scope, receive, answer.send)
 
     def _account(self, scope: Scope, method: str, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
-        known = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
-        self.metrics.count_request(route=route, method=known, status=status, seconds=seconds)
+        route = _route(scope) or "unmatched"
+        self.metrics.count_request(route=route, method=_known(method), status=status, seconds=seconds)
         state: dict[str, Any] = scope.get("state", {})
         if status >= 400:
             self.metrics.count_rejection(
@@ -81,6 +82,14 @@ class Accounting:
             )
         if status >= 400 or self.logs_everything:
             _log(scope, method, route, status, seconds)
+
+
+def _route(scope: Scope) -> str | None:
+    return getattr(scope.get("route"), "path", None)
+
+
+def _known(method: str) -> str:
+    return method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
 
 
 def _log(scope: Scope, method: str, route: str, status: int, seconds: float) -> None:
@@ -93,7 +102,8 @@ def _log(scope: Scope, method: str, route: str, status: int, seconds: float) -> 
 class _Answer:
     """The way out: adds the headers that every answer has, and remembers its status."""
 
-    def __init__(self, send: Send, identity: str, *, bodyless: bool) -> None:
+    def __init__(self, scope: Scope, send: Send, identity: str, *, bodyless: bool) -> None:
+        self._scope = scope
         self._send = send
         self._identity = identity.encode()
         self.bodyless = bodyless
@@ -106,6 +116,8 @@ class _Answer:
             headers = message["headers"] = [*message["headers"], (b"x-request-id", self._identity), *SECURITY_HEADERS]
             if all(name != CONTENT_POLICY[0] for name, _ in headers):
                 headers.append(CONTENT_POLICY)
+            if tracing.TRACED in self._scope:
+                tracing.describe_request(_known(self._scope["method"]), _route(self._scope), self._identity.decode())
         elif self.bodyless and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)

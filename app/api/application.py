@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
+from prometheus_client.registry import Collector
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from app import tracing
 from app.api import (
     arithmetic,
     catalogue,
@@ -70,17 +73,18 @@ TAGS = [
 ]
 
 
-def create_application(settings: Settings | None = None) -> FastAPI:
+def create_application(settings: Settings | None = None, *, shared_metrics: Collector | None = None) -> FastAPI:
     """The whole service, ready for an ASGI server or a TestClient; None reads the settings from the environment.
 
-    Models are loaded when the application starts and let go when it stops.
+    Models are loaded when the application starts and let go when it stops. `shared_metrics` collects the numbers of
+    all workers, where this is one of several.
 
     Raises:
         pydantic.ValidationError: the environment holds a wrong or unknown setting.
         OSError, ValueError: a key file cannot be read.
     """
     settings = settings or Settings()
-    metrics = Metrics()
+    metrics = Metrics(shared_metrics)
     application = FastAPI(
         title="LatentServe",
         version="1",
@@ -92,6 +96,15 @@ def create_application(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=_lifespan(settings, metrics),
         middleware=_middleware(settings, metrics),
+        telemetry={
+            "tracing": tracing.wanted(),
+            "auto_configure": True,
+            # /metrics and the log have these; operations do not go through FastAPI's own.
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "exclude": health.is_probe,
+        },
     )
     application.state.metrics = metrics
     application.state.static_files = pages.static_files()
@@ -140,9 +153,11 @@ def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], Abstr
             alone=settings.workers == 1,
         )
         await repository.open()
+        sampling = asyncio.create_task(metrics.sample_loop_lag(), name="loop lag")
         try:
             yield
         finally:
+            sampling.cancel()
             await repository.close()
 
     return lifespan

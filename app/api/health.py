@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
@@ -13,6 +15,13 @@ from app.telemetry import METRICS_MEDIA_TYPE, Metrics
 router = APIRouter(tags=["health"])
 
 NO_STORE = {"Cache-Control": "no-store"}
+
+PROBES = ("/livez", "/readyz", "/metrics", "/v2/health/")
+
+
+def is_probe(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a request comes from monitoring: many and all alike, so nobody wants traces of them."""
+    return str(scope["path"]).startswith(PROBES)
 
 
 @router.get("/livez", operation_id="livez", summary="Does the process answer?")
@@ -41,7 +50,8 @@ async def readyz(service: ServiceOf) -> JSONResponse:
 
 @router.get("/metrics", operation_id="metrics", summary="Numbers for Prometheus", response_class=Response)
 async def metrics(request: Request, service: ServiceOf) -> Response:
-    """Of this process alone: with several workers, each scrape reaches one of them."""
+    """Of all workers together, whichever of them is asked; `process_…` of each by its `pid`, where they are several."""
     numbers: Metrics = request.app.state.metrics
     numbers.set_models((entry.name, str(entry.version), entry.status) for entry in service.repository.entries())
-    return Response(numbers.render(), media_type=METRICS_MEDIA_TYPE, headers=NO_STORE)
+    text = await to_thread.run_sync(numbers.render)  # workers' files are read for it
+    return Response(text, media_type=METRICS_MEDIA_TYPE, headers=NO_STORE)
