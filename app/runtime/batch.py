@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import ModelOutputInvalid
+from app.errors import ModelOutputInvalid, Overloaded
+from app.runtime.session import Interruption
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
-Run = Callable[[Tensors], dict[str, Array]]
+Run = Callable[[Tensors, Interruption], dict[str, Array]]
 Outcome = dict[str, Array] | Exception
 """What the rows of one request came to: their outputs, or why there are none."""
+
+RETRY_AFTER_S = 1
+"""What a caller is told to wait where the service has no room now."""
 
 
 def row_count(tensors: Tensors) -> int:
@@ -47,19 +51,26 @@ def stack(batches: Sequence[Tensors]) -> Tensors:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def run_together(run: Run, batches: Sequence[Tensors]) -> list[Outcome]:
+def run_together(run: Run, batches: Sequence[Tensors], interruption: Interruption) -> list[Outcome]:
     """Run batches of one kind as one; one outcome a batch, whatever happens.
 
     Where the run raises, its halves are run again, down to single batches: what is bad fails alone, a passing fault
-    harms nobody else.
+    harms nobody else, and what was too much for the memory may fit in parts. An interrupted run is left at that.
     """
     try:
-        return _split(run(stack(batches)), [row_count(batch) for batch in batches])
+        return _split(run(stack(batches), interruption), [row_count(batch) for batch in batches])
     except Exception as error:  # the batch boundary: whatever a graph raises belongs to its rows, not to the worker
-        if len(batches) == 1:
-            return [error]
+        if len(batches) == 1 or interruption.requested:
+            return [_outcome(error)] * len(batches)
     middle = len(batches) // 2
-    return run_together(run, batches[:middle]) + run_together(run, batches[middle:])
+    first, second = batches[:middle], batches[middle:]
+    return run_together(run, first, interruption) + run_together(run, second, interruption)
+
+
+def _outcome(error: Exception) -> Exception:
+    if isinstance(error, MemoryError):
+        return Overloaded("there is not enough memory for this request now", retry_after_s=RETRY_AFTER_S)
+    return error
 
 
 def _split(outputs: Tensors, counts: Sequence[int]) -> list[Outcome]:

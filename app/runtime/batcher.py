@@ -1,8 +1,9 @@
 """Many requests, few graph runs: a queue with a budget in rows in front of one graph.
 
 While the graph is busy, requests wait; when it is free, whatever waits goes in one run, up to a limit. No timer delays
-anybody. A request larger than the limit goes in pieces, and the pieces of different requests take turns. The graph runs
-on threads of its own, `lanes` runs at a time; everything else happens on the event loop, so nothing here needs a lock.
+anybody. A request larger than the limit goes in pieces, and the pieces of different requests take turns. A run that
+nobody waits for any more is ended. The graph runs on threads of its own, `lanes` runs at a time; everything else
+happens on the event loop, so nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from app.errors import DeadlineExceeded, Overloaded, ShuttingDown
-from app.runtime.batch import Array, Outcome, Run, Tensors, kind, row_count, rows, run_together, stack
+from app.runtime.batch import RETRY_AFTER_S, Array, Outcome, Run, Tensors, kind, row_count, rows, run_together, stack
+from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
 from app.telemetry import Metrics
-
-_RETRY_AFTER_S = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,19 @@ class _Piece:
     feeds: Tensors
 
 
+@dataclass(eq=False, slots=True)
+class _Batch:
+    """Pieces that run together now."""
+
+    pieces: list[_Piece]
+    interruption: Interruption = field(default_factory=Interruption)
+
+    def end_if_unwanted(self) -> None:
+        """Where nobody waits for any of its answers, the rest of the run is wasted."""
+        if all(piece.job.answer.done() for piece in self.pieces):
+            self.interruption.request()
+
+
 class Batcher:
     """Runs `run` on the stacked rows of what is submitted.
 
@@ -111,6 +124,7 @@ class Batcher:
         self._name = name
         self._meter = (metrics or Metrics()).graph_meter(name)
         self._queue: deque[_Job] = deque()
+        self._running: set[_Batch] = set()
         self._executor = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix=name)
         self._workers: list[asyncio.Task[None] | None] = [None] * lanes
         self._closing = False
@@ -170,7 +184,7 @@ class Batcher:
             raise DeadlineExceeded("the deadline had passed before the model was asked")
         if self._waiting_rows + size > self._queue_rows:
             detail = f"{size} more rows do not fit in the queue: {self._waiting_rows} of {self._queue_rows} are waiting"
-            raise Overloaded(detail, retry_after_s=_RETRY_AFTER_S)
+            raise Overloaded(detail, retry_after_s=RETRY_AFTER_S)
         job = _Job(feeds, size, kind(feeds), deadline, answer, admitted_s=now)
         self._queue.append(job)
         self._count_waiting(size)
@@ -180,6 +194,8 @@ class Batcher:
         """Its rows stop counting the moment that nobody waits for them; the queue forgets it when it comes to it."""
         self._count_waiting(-job.waiting_rows)
         job.taken = job.size
+        for batch in self._running:
+            batch.end_if_unwanted()
 
     def _wake(self) -> None:
         """A lane's worker lives while there is work: one that ended, however, is replaced by the next request."""
@@ -189,20 +205,27 @@ class Batcher:
                 return
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while pieces := self._next_batch():
+            if self._waiting_rows:
+                self._wake()
             began = time.monotonic()
-            outcomes: list[Outcome] = [ShuttingDown("the model was stopped")] * len(pieces)
-            try:
-                batches = [piece.feeds for piece in pieces]
-                outcomes = await loop.run_in_executor(self._executor, run_together, self._run, batches)
-            finally:  # also where this task is cancelled: nobody is left without an answer
-                now = time.monotonic()
-                for piece, outcome in zip(pieces, outcomes, strict=True):
-                    piece.job.receive(piece, outcome, now)
-            count = sum(piece.count for piece in pieces)
-            self._meter.observe_run(rows=count, seconds=now - began)
-            self.statistics.ran(count, now - began)
+            await self._run_batch(_Batch(pieces))
+            count, seconds = sum(piece.count for piece in pieces), time.monotonic() - began
+            self._meter.observe_run(rows=count, seconds=seconds)
+            self.statistics.ran(count, seconds)
+
+    async def _run_batch(self, batch: _Batch) -> None:
+        outcomes: list[Outcome] = [ShuttingDown("the model was stopped")] * len(batch.pieces)
+        self._running.add(batch)
+        try:
+            feeds = [piece.feeds for piece in batch.pieces]
+            loop = asyncio.get_running_loop()
+            outcomes = await loop.run_in_executor(self._executor, run_together, self._run, feeds, batch.interruption)
+        finally:  # also where this task is cancelled: nobody is left without an answer
+            self._running.discard(batch)
+            now = time.monotonic()
+            for piece, outcome in zip(batch.pieces, outcomes, strict=True):
+                piece.job.receive(piece, outcome, now)
 
     def _next_batch(self) -> list[_Piece]:
         """The next rows to run: from the front of the queue on, of the front's kind. Who has more rows queues again."""

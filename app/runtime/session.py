@@ -1,7 +1,7 @@
 """Open an ONNX graph, hold it to its signature, run it. The only import of onnxruntime.
 
-A graph is loaded from the very bytes that were hashed, so what runs is what the manifest names; and because the runtime
-is never told where the file lies, a graph that keeps its weights in other files cannot pull them in.
+A graph is loaded from the very bytes that were hashed and looked through (`operators.py`), so what runs is what the
+manifest names, and nothing that a stranger's graph could harm with.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from app.errors import ModelRejected
 from app.manifest import DType, GraphSignature, TensorSpec
+from app.runtime.operators import check_operators
 
 # The official builds write a device id into the home folder and report each model loaded (its name, its hashes) to
 # their maker, unless told otherwise before the import. Whoever wants that sets the variable to 0.
@@ -30,6 +31,24 @@ Array = npt.NDArray[Any]
 
 _DTYPES: dict[str, DType] = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 _LOG_FATAL_ONLY = 4
+_OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
+"""How onnxruntime says it, with its arena and without: it has no exception for it."""
+
+
+class Interruption:
+    """Ends the runs that were begun with it, from any thread, between two of their operators; no more can begin."""
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+
+    @property
+    def requested(self) -> bool:
+        """Whether `request` was called."""
+        return bool(self.options.terminate)
+
+    def request(self) -> None:
+        """End them."""
+        self.options.terminate = True
 
 
 class GraphSession:
@@ -49,16 +68,26 @@ class GraphSession:
         data = _read(path)
         if (digest := hashlib.sha256(data).hexdigest()) != signature.sha256:
             raise ModelRejected(f"{path.name}: sha256 is {digest[:12]}…, the manifest says {signature.sha256[:12]}…")
+        check_operators(data, path.name)
         session = _open(data, path.name, threads)
         _hold_to(path.name, "input", _specs(session.get_inputs(), path.name), signature.inputs)
         _hold_to(path.name, "output", _specs(session.get_outputs(), path.name), signature.outputs)
         return cls(session, signature)
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The graph's outputs by name for inputs by name. Blocks; raises what onnxruntime raises."""
+    def run(self, feeds: Mapping[str, Array], interruption: Interruption | None = None) -> dict[str, Array]:
+        """The graph's outputs by name for inputs by name. Blocks.
+
+        Raises MemoryError where there is not enough memory for these inputs, and what onnxruntime raises for anything
+        else that is wrong with them or for a run that was interrupted.
+        """
         if self._session is None:
             raise RuntimeError(f"{self.signature.file} is closed")
-        outputs = self._session.run(self._output_names, dict(feeds))
+        try:
+            outputs = self._session.run(self._output_names, dict(feeds), interruption and interruption.options)
+        except Exception as error:  # onnxruntime's exceptions share no base
+            if any(words in str(error) for words in _OUT_OF_MEMORY):
+                raise MemoryError(f"{self.signature.file} ran out of memory") from error
+            raise
         return dict(zip(self._output_names, cast("Sequence[Array]", outputs), strict=True))
 
     def close(self) -> None:
@@ -68,7 +97,9 @@ class GraphSession:
 
 def describe_graph(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """The inputs and outputs of the graph in `path`, as a manifest states them. Raises ModelRejected."""
-    session = _open(_read(path), path.name, threads=1)
+    data = _read(path)
+    check_operators(data, path.name)
+    session = _open(data, path.name, threads=1)
     return _specs(session.get_inputs(), path.name), _specs(session.get_outputs(), path.name)
 
 
@@ -103,6 +134,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options.enable_mem_pattern = False  # one pattern would be kept for every batch size ever seen
     options.use_deterministic_compute = True
     options.log_severity_level = _LOG_FATAL_ONLY
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the other format is not looked through
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
     return options
 

@@ -14,6 +14,7 @@ import pytest
 from app.errors import DeadlineExceeded, ModelOutputInvalid, Overloaded, ShuttingDown
 from app.runtime.batch import Array
 from app.runtime.batcher import Answer, Batcher
+from app.runtime.session import Interruption
 
 Result = TypeVar("Result")
 
@@ -26,11 +27,14 @@ class Graph:
         self.entered = threading.Semaphore(0)
         self.open = threading.Event()
         self.open.set()
+        self.permits = threading.Semaphore(0)
         self.faults: list[Exception] = []
 
-    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def __call__(self, feeds: Mapping[str, Array], interruption: Interruption) -> dict[str, Array]:
         self.entered.release()
-        assert self.open.wait(timeout=10)
+        self._wait()
+        if interruption.requested:
+            raise RuntimeError("interrupted")
         if self.faults:
             raise self.faults.pop()
         if (feeds["x"] == 666).any():
@@ -38,13 +42,23 @@ class Graph:
         self.runs.append(feeds["x"][:, 0].tolist())
         return {"y": feeds["x"] * 2}
 
+    def _wait(self) -> None:
+        for _ in range(10_000):
+            if self.open.wait(timeout=0.001) or self.permits.acquire(blocking=False):
+                return
+        raise AssertionError("nobody let the graph go on")
+
+    def step(self) -> None:
+        """Let one run through though the graph is held."""
+        self.permits.release()
+
     async def busy(self) -> None:
         """Return when a run has begun."""
         assert await asyncio.to_thread(self.entered.acquire, timeout=10)
 
 
-def batcher(graph: Graph, *, max_batch_rows: int = 8, queue_rows: int = 32) -> Batcher:
-    return Batcher(graph, max_batch_rows=max_batch_rows, queue_rows=queue_rows, name="test")
+def batcher(graph: Graph, *, max_batch_rows: int = 8, queue_rows: int = 32, lanes: int = 1) -> Batcher:
+    return Batcher(graph, max_batch_rows=max_batch_rows, queue_rows=queue_rows, name="test", lanes=lanes)
 
 
 def column(*values: float) -> dict[str, Array]:
@@ -158,8 +172,8 @@ def test_cancelled_client_leaves_its_mates_unharmed() -> None:
         assert queue.waiting_rows == 1
         graph.open.set()
         assert outputs(await staying) == [6]
-        assert graph.runs == [[1], [3]]
         assert outputs(await queue.submit(column(4))) == [8]
+        assert graph.runs == [[3], [4]]
 
     play(scene)
 
@@ -252,6 +266,99 @@ def test_deadline_during_the_run_answers_in_time() -> None:
             await queue.submit(column(1), deadline=time.monotonic() + 0.01)
         graph.open.set()
         assert outputs(await queue.submit(column(2), deadline=time.monotonic() + 10)) == [4]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("end", ["deadline", "cancelled"])
+def test_run_that_nobody_waits_for_is_ended(end: str) -> None:
+    async def scene() -> None:
+        graph = Graph()
+        queue = batcher(graph)
+        first = await hold(graph, queue, 0)
+        deadline = time.monotonic() + 0.02
+        mates = [submit(queue, value, deadline=deadline) for value in (1, 2)]
+        await settle()
+        graph.step()
+        await first
+        await graph.busy()
+        for mate in mates if end == "cancelled" else ():
+            mate.cancel()
+        await asyncio.wait(mates)
+        graph.open.set()
+        assert outputs(await queue.submit(column(3))) == [6]
+        assert graph.runs == [[0], [3]]
+
+    play(scene)
+
+
+def test_run_goes_on_while_anybody_waits_for_it() -> None:
+    async def scene() -> None:
+        graph = Graph()
+        queue = batcher(graph)
+        first = await hold(graph, queue, 0)
+        leaving, staying = submit(queue, 1), submit(queue, 2)
+        await settle()
+        graph.step()
+        await first
+        await graph.busy()
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        graph.open.set()
+        assert outputs(await staying) == [4]
+        assert graph.runs == [[0], [1, 2]]
+
+    play(scene)
+
+
+def test_lanes_share_one_large_request() -> None:
+    async def scene() -> None:
+        graph = Graph()
+        graph.open.clear()
+        queue = batcher(graph, max_batch_rows=2, lanes=2)
+        large = submit(queue, 1, 2, 3, 4)
+        await graph.busy()
+        await graph.busy()  # both halves run now, though neither can end
+        graph.open.set()
+        assert outputs(await large) == [2, 4, 6, 8]
+
+    play(scene)
+
+
+def test_bulk_request_does_not_starve_single_ones() -> None:
+    async def scene() -> None:
+        graph = Graph()
+        queue = batcher(graph, max_batch_rows=64, queue_rows=8192)
+        bulk = await hold(graph, queue, *range(1000, 5096))
+        order: list[str] = []
+        bulk.add_done_callback(lambda _: order.append("bulk"))
+        for wave in range(3):
+            singles = [submit(queue, 7) for _ in range(10)]
+            for single in singles:
+                single.add_done_callback(lambda _: order.append("single"))
+            await settle()
+            for _ in range(3):  # what runs already, the bulk's turn, the singles' turn
+                graph.step()
+                await graph.busy()
+            await asyncio.gather(*singles)
+            assert len(graph.runs) == 3 * wave + 3
+        graph.open.set()
+        assert outputs(await bulk) == [2 * value for value in range(1000, 5096)]
+        assert order == ["single"] * 30 + ["bulk"]
+
+    play(scene)
+
+
+def test_bulk_requests_take_turns() -> None:
+    async def scene() -> None:
+        graph = Graph()
+        queue = batcher(graph, max_batch_rows=2)
+        first = await hold(graph, queue, 0)
+        bulks = [submit(queue, *range(start, start + 4)) for start in (10, 20)]
+        await settle()
+        graph.open.set()
+        await asyncio.gather(first, *bulks)
+        assert graph.runs == [[0], [10, 11], [20, 21], [12, 13], [22, 23]]
 
     play(scene)
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import ModelRejected
 from app.manifest import GraphSignature, TensorSpec
-from app.runtime.session import RUNTIME, GraphSession, describe_graph, file_sha256
+from app.runtime.session import RUNTIME, GraphSession, Interruption, describe_graph, file_sha256
 from tests.app.tiny_models import (
     LinearGaussian,
     convolutional_generator,
@@ -179,3 +180,64 @@ def test_encoder_and_its_optional_outputs_are_described(tmp_path: Path) -> None:
     _, outputs = describe_graph(tmp_path / "image_to_latent.onnx")
     assert [spec.name for spec in outputs] == ["latent", "mean", "scale"]
     assert numpy_helper.to_array(linear_decoder(LinearGaussian()).graph.initializer[1])[0] == 0.5
+
+
+# A graph whose memory grows with its input: latent → image = latent + the sum of 2^max(latent) zeros.
+
+
+def growing_graph() -> onnx.ModelProto:
+    constants = {"two": np.array([2.0]), "nothing": np.zeros(1), "flat": np.array([-1])}
+    nodes = [
+        helper.make_node("ReduceMax", ["latent"], ["largest"], keepdims=1),
+        helper.make_node("Reshape", ["largest", "flat"], ["exponent"]),
+        helper.make_node("Pow", ["two", "exponent"], ["length"]),
+        helper.make_node("Cast", ["length"], ["size"], to=TensorProto.INT64),
+        helper.make_node("Expand", ["nothing", "size"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=1),
+        helper.make_node("Add", ["latent", "zero"], ["image"]),
+    ]
+    return graph(nodes, {"latent": ["batch", 1]}, {"image": ["batch", 1]}, constants)
+
+
+@pytest.fixture
+def growing(tmp_path: Path) -> GraphSession:
+    path = tmp_path / "latent_to_image.onnx"
+    onnx.save(growing_graph(), path)
+    return GraphSession.open(path, signature_of(path))
+
+
+def test_run_that_needs_more_memory_than_there_is_says_so_and_the_next_works(growing: GraphSession) -> None:
+    large = {"latent": np.full((1, 1), 55, np.float32)}  # 2⁵⁵ numbers: more than any address space holds
+    with pytest.raises(MemoryError, match=r"latent_to_image\.onnx"):
+        growing.run(large)
+    small = {"latent": np.full((1, 1), 3, np.float32)}
+    assert growing.run(small)["image"] == 3
+
+
+def test_other_faults_of_a_run_are_not_about_memory(growing: GraphSession) -> None:
+    with pytest.raises(Exception, match="INVALID_ARGUMENT"):
+        growing.run({"latent": np.zeros((1, 2), np.float32)})
+
+
+def test_interrupted_run_ends_and_no_other_begins_with_it(decoder: Path) -> None:
+    session, interruption = GraphSession.open(decoder, signature_of(decoder)), Interruption()
+    feeds = {"latent": np.zeros((1, 2), np.float32)}
+    session.run(feeds, interruption)
+    interruption.request()
+    assert interruption.requested
+    with pytest.raises(Exception, match="terminate"):
+        session.run(feeds, interruption)
+    session.run(feeds)
+
+
+def test_interruption_ends_a_run_that_is_going_on(tmp_path: Path) -> None:
+    path = tmp_path / "latent_to_image.onnx"
+    onnx.save(deep_decoder(), path)
+    session, interruption = GraphSession.open(path, signature_of(path)), Interruption()
+    feeds = {"latent": np.zeros((4096, 33), np.float32)}  # a second or more, all in all
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(session.run, feeds, interruption)
+        while not run.running():
+            pass
+        interruption.request()
+        assert "terminate" in str(run.exception(timeout=30))
