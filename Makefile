@@ -5,6 +5,8 @@ PYTHON ?= python3
 # pip takes the highest version that it finds anywhere, and 2.13.0+cpu is above 2.13.0.
 TORCH_INDEX ?=
 EXPERIMENT ?=
+# Options of the benchmarks: --quick, --rounds N, --markdown FILE.
+BENCH ?=
 
 BIN := .venv/bin
 TORCH_OPTION := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -40,9 +42,9 @@ train: $(DEVELOPING) ## train one experiment: make train EXPERIMENT=training/exp
 	@test -n "$(EXPERIMENT)" || { echo "which? EXPERIMENT= one of:"; ls training/experiments/*.toml; exit 2; } >&2
 	$(BIN)/python -m training train $(EXPERIMENT)
 
-bench: $(DEVELOPING) ## run every benchmark; each prints ratios measured side by side
-	@for benchmark in benchmarks/*.py; do \
-		echo "== $$benchmark"; PYTHONPATH=. $(BIN)/python $$benchmark || exit 1; \
+bench: $(DEVELOPING) ## measure against peers and limits, 25 minutes (BENCH=--quick: four); docs/benchmarks.md
+	@for benchmark in peers encoding startup soak; do \
+		echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$benchmark $(BENCH) || exit 1; \
 	done
 
 smoke: ## serve from a bare environment, not as root and from a tree that cannot be written, and ask for pictures

@@ -9,7 +9,6 @@ pixel, before it is timed. Peers live in environments of their own, made at the 
 from __future__ import annotations
 
 import sys
-import urllib.error
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from benchmarks.harness.bare import images_per_s
 from benchmarks.harness.contenders import PEERS, Contender, decode_wires, latentserve, nothing
 from benchmarks.harness.environments import NotInstalled
 from benchmarks.harness.findings import Findings, arrangements, report
-from benchmarks.harness.load import answer_to, press, require_wrk
+from benchmarks.harness.load import answer_to, press, require_wrk, settle
 from benchmarks.harness.models import COLOUR_64, Model, repository, small_decoder, written
 from benchmarks.harness.options import parser
 from benchmarks.harness.processes import DidNotStart, Server
@@ -79,7 +78,7 @@ def _measure(contender: Contender, findings: Findings, seconds: int) -> None:
     try:
         with contender.serve() as server:
             _measure_wires(contender, server, findings, seconds)
-    except (DidNotStart, WrongAnswer, urllib.error.URLError) as error:
+    except (DidNotStart, WrongAnswer, OSError) as error:
         findings.absent[contender.name] = f"{type(error).__name__}: {error}"
 
 
@@ -89,8 +88,12 @@ def _measure_wires(contender: Contender, server: Server, findings: Findings, sec
             wire.check(answer_to(server.url, wire.call(count)), count)
         press(server.url, wire.call(1), clients=64, seconds=WARM_UP_S)
         for clients, count in wire.cells:
-            load = press(server.url, wire.call(count), clients=clients, seconds=seconds)
+            settle(server.url, wire.call(count))
+            # A crowd's bulk requests are so slow that only a longer stretch holds a few of each client's.
+            stretch = seconds * 2 if clients * count > 1000 else seconds
+            load = press(server.url, wire.call(count), clients=clients, seconds=stretch)
             findings.add(contender, wire, (clients, count), load)
+        settle(server.url, wire.call(1))
 
 
 if __name__ == "__main__":

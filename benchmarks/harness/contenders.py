@@ -24,6 +24,8 @@ from benchmarks.harness.wires import JSON, NPY, RAW, Wire
 
 SERVERS = ROOT / "benchmarks" / "servers"
 LATENTSERVE = "LatentServe"
+QUEUE_ROWS = 8192
+"""The peers queue without a bound; at our default, 64 clients with 64 latents each would be refused in part."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def latentserve(
             "LATENTSERVE_PORT": "{port}",
             "LATENTSERVE_WORKERS": str(workers),
             "LATENTSERVE_MODELS_DIR": str(models_dir),
+            "LATENTSERVE_QUEUE_ROWS": str(QUEUE_ROWS),
         },
     )
 

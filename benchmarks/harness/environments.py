@@ -8,41 +8,57 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.runtime.session import file_sha256
 from benchmarks.harness.models import ROOT, SCRATCH
+
+CONSTRAINTS = ROOT / "constraints.txt"
+
+_PRINT_VERSIONS = """
+import sys
+from importlib.metadata import version
+print(", ".join(f"{package} {version(package)}" for package in sys.argv[1:]))
+"""
 
 
 class NotInstalled(Exception):
     """pip refused."""
 
 
-def environment(name: str, arguments: Sequence[str]) -> Path:
+def environment(name: str, arguments: Sequence[str], *, reads: Sequence[Path] = ()) -> Path:
     """The folder of programs of the environment `name`, holding what `pip install` makes of `arguments`.
 
-    Made once; made again when the arguments change. Raises NotInstalled with the end of pip's complaint.
+    Made once; made again when the arguments change, or the files that they read. Raises NotInstalled with the end of
+    pip's complaint.
     """
     folder = SCRATCH / "environments" / name
-    stamp, wanted = folder / "installed.json", json.dumps(list(arguments))
+    stamp = folder / "installed.json"
+    wanted = json.dumps([*arguments, *(file_sha256(path) for path in reads)])
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"installing {name} …", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        _pip(folder, ["--upgrade", "--constraint", str(CONSTRAINTS), "pip"])
         _pip(folder, arguments)
         stamp.write_text(wanted)
     return folder / "bin"
 
 
+def serving_environment() -> Path:
+    """The folder of programs of an environment that holds the service's base dependencies alone."""
+    arguments = ["--constraint", str(CONSTRAINTS), "--only-deps", "."]
+    return environment("serving", arguments, reads=(CONSTRAINTS, ROOT / "pyproject.toml"))
+
+
 def _pip(folder: Path, arguments: Sequence[str]) -> None:
-    command = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    ran = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise NotInstalled(ran.stderr.strip()[-300:])
 
 
 def versions(programs: Path, packages: Sequence[str]) -> str:
     """What is installed there of `packages`, as "name version, name version"."""
-    code = (
-        "import sys; from importlib.metadata import version as v; print(', '.join(f'{p} {v(p)}' for p in sys.argv[1:]))"
-    )
-    ran = subprocess.run([programs / "python", "-c", code, *packages], capture_output=True, text=True, check=True)
+    command = [str(programs / "python"), "-c", _PRINT_VERSIONS, *packages]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
     return ran.stdout.strip()
 
 

@@ -96,8 +96,9 @@ def report(findings: Findings, rounds: int, seconds: int) -> str:
     """All tables."""
     small, colour = findings.small, findings.colour
     parts = [
-        f"{circumstances('onnxruntime', 'uvicorn', 'fastapi', 'numpy')} Peers: {'; '.join(findings.versions) or 'none'}. "
-        f"Medians of {rounds} alternating rounds of {seconds} s a cell, load by wrk on the same cores.",
+        circumstances("onnxruntime", "uvicorn", "fastapi", "numpy"),
+        f"Peers: {'; '.join(findings.versions) or 'none'}. Medians of {rounds} alternating rounds of {seconds} s "
+        "a cell; the load comes from wrk on the same cores.",
         f"#### One latent a request, {small.name}",
         _loads(findings, 1),
         f"#### 64 latents a request, {small.name}",
@@ -118,15 +119,15 @@ def _loads(findings: Findings, count: int) -> str:
         who = "1 client" if clients == 1 else f"{clients} clients"
         columns += [f"{who}: images/s", "p50 ms", "p99 ms"]
     rows = [
-        [
-            entry.server,
-            entry.form,
-            *(text for clients in CLIENTS for text in _cell(medians(cells[clients, count]), count)),
-        ]
+        [entry.server, entry.form, *_row(cells, count)]
         for entry, cells in findings.loads.items()
         if entry.model == findings.small.name and all((clients, count) in cells for clients in CLIENTS)
     ]
-    return table(columns, rows)
+    return table(columns, rows, texts=2)
+
+
+def _row(cells: dict[Cell, list[Load]], count: int) -> list[str]:
+    return [text for clients in CLIENTS for text in _cell(medians(cells[clients, count]), count)]
 
 
 def _cell(load: Load, count: int) -> list[str]:
@@ -148,7 +149,7 @@ def _colour(findings: Findings) -> str:
         load = findings.ours(server, BYTES, (64, 1), findings.colour)
         if load is not None:
             rows.append([server, BYTES, *_cell(load, 1)])
-    return table(["server", "form", "images/s", "p50 ms", "p99 ms"], rows)
+    return table(["server", "form", "images/s", "p50 ms", "p99 ms"], rows, texts=2)
 
 
 def _bars(findings: Findings) -> list[Bar]:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,20 @@ def answer_to(url: str, call: Call) -> bytes:
     request = urllib.request.Request(url + call.path, call.body, headers)  # noqa: S310  our own loopback address
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
         return bytes(answer.read())
+
+
+def settle(url: str, call: Call) -> None:
+    """Wait until the server has let go of what gone clients asked for, and answers again. Raises TimeoutError."""
+    give_up_at = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            answer_to(url, call)
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"{call.path} still answers {error.code} {TIMEOUT_S} s after the load") from error
+            time.sleep(0.1)
 
 
 def press(url: str, call: Call, *, clients: int, seconds: int) -> Load:

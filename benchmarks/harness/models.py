@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,10 @@ class Generator:
     """Channels at the smallest side."""
     smallest: int
 
+    def named(self, name: str) -> Generator:
+        """The same under another name."""
+        return replace(self, name=name)
+
     @property
     def widths(self) -> list[int]:
         """Channels at every side but the last, widest first."""
@@ -116,7 +120,7 @@ def published() -> list[Model]:
     models = []
     for folder in sorted(path for path in PUBLISHED.iterdir() if path.is_dir()):
         versions = sorted((int(path.name) for path in folder.iterdir() if path.name.isdigit()), reverse=True)
-        models += [_read(folder / str(version)) for version in versions[:1]]
+        models += [read_model(folder / str(version)) for version in versions[:1]]
     return models
 
 
@@ -152,7 +156,8 @@ def written(generator: Generator, root: Path) -> Model:
     return Model(folder, manifest)
 
 
-def _read(folder: Path) -> Model:
+def read_model(folder: Path) -> Model:
+    """The version in `folder`."""
     return Model(folder, Manifest.model_validate_json((folder / "manifest.json").read_bytes()))
 
 
@@ -191,7 +196,7 @@ def _checked(
         numpy_helper.from_array(value if value.dtype == np.int64 else value.astype(np.float32), name)
         for name, value in constants.items()
     ]
-    shapes = {
+    shapes: dict[str, list[str | int | None]] = {
         "latent": ["batch", generator.latent],
         "image": ["batch", generator.channels, generator.size, generator.size],
     }

@@ -37,19 +37,19 @@ class Bar:
 BAR_COLUMNS = ("bar", "bound", "measured", "kept")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose source is aligned too; all columns but the first are numbers, to the right."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
+    """A Markdown table whose source is aligned too: the first `texts` columns to the left, the numbers to the right."""
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [columns, rule, *rows]
-    return "\n".join(
-        "| "
-        + " | ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        + " |"
-        for line in lines
-    )
+    rule = [":" + "-" * (width - 1) if index < texts else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
+    return "\n".join(_line(cells, widths, texts) for cells in (columns, rule, *rows))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], texts: int) -> str:
+    padded = [
+        cell.ljust(width) if index < texts else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return f"| {' | '.join(padded)} |"
 
 
 def bars(kept: Sequence[Bar]) -> str:
