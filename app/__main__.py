@@ -7,15 +7,18 @@ the other; a process that is its own only worker looks at the models folder inst
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
+from typing import TextIO
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
@@ -67,6 +70,11 @@ def _check_key_files(settings: Settings) -> None:
             KeyFile(path)
 
 
+def _output() -> TextIO:
+    """Standard output without a buffer: where it is blocked, nothing is left to be flushed when the process ends."""
+    return io.TextIOWrapper(io.FileIO(os.dup(sys.stdout.fileno()), "w"), encoding="utf-8", write_through=True)
+
+
 def _explain(error: Exception) -> Iterator[str]:
     if not isinstance(error, ValidationError):
         yield f"a file of keys cannot be read: {error}"
@@ -84,7 +92,7 @@ def _serve(config: uvicorn.Config) -> int:
 
 
 def _supervise(config: uvicorn.Config, settings: Settings) -> int:
-    with logging_to(sys.stdout, settings.log_format), shared_folder():
+    with _output() as output, logging_to(output, settings.log_format), shared_folder():
         supervisor = _Supervisor(config, sockets=[config.bind_socket()])
         supervisor.run()
     return int(any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes))
@@ -109,13 +117,15 @@ class _Supervisor(Multiprocess):
 def served_application() -> FastAPI:
     """The application as a process of its own: it writes logs, heeds signals, and ends when it stands still."""
     settings = Settings()
+    disable_created_metrics()  # a second series for each, which nobody reads
     application = create_application(settings, shared_metrics=join_workers() if settings.workers > 1 else None)
     inner = application.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
-        with logging_to(sys.stdout, settings.log_format):
-            async with watchdog(settings.watchdog_s), inner(application):
+        supervisor = os.getppid() if settings.workers > 1 else None
+        with _output() as output, logging_to(output, settings.log_format):
+            async with watchdog(settings.watchdog_s, supervisor=supervisor), inner(application):
                 service: Service = application.state.service
                 with _draining_on_sigterm(service), _refreshing_on_sighup(service):
                     yield

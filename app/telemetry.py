@@ -12,11 +12,12 @@ import datetime
 import json
 import logging
 import queue
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueHandler
 from typing import Literal, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -36,6 +37,9 @@ _LAG_SAMPLED_EVERY_S = 0.1
 
 _LOG_QUEUE_LINES = 10_000
 """Enough for a burst; beyond it lines are dropped, because a blocked terminal must not block the service."""
+
+_LAST_LINES_S = 2.0
+"""What the writing thread gets at the end; a process whose output is blocked ends all the same."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the request being answered; "-" outside one."""
@@ -167,6 +171,18 @@ class _DroppingQueueHandler(QueueHandler):
         return record
 
 
+class _Writer(logging.StreamHandler[TextIO]):
+    """Writes from one thread alone; a lock that it held while blocked would keep the interpreter from ending."""
+
+    def createLock(self) -> None:  # noqa: N802  logging's name
+        self.lock = None
+
+    def write_all(self, lines: queue.Queue[logging.LogRecord | None]) -> None:
+        """Write what comes, until None does."""
+        while (record := lines.get()) is not None:
+            self.handle(record)
+
+
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
@@ -174,6 +190,7 @@ class _JsonFormatter(logging.Formatter):
         line: dict[str, object] = {
             "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
+            "process": record.process,
             "logger": record.name,
             "message": record.getMessage(),
             "request_id": getattr(record, "request_id", "-"),
@@ -200,20 +217,22 @@ def logging_to(stream: TextIO, log_format: LogFormat | None = None) -> Iterator[
 
     `log_format` None means `human` where the stream is a terminal and `json` elsewhere.
     """
-    writer = logging.StreamHandler(stream)
+    writer = _Writer(stream)
     human = log_format == "human" or (log_format is None and stream.isatty())
     writer.setFormatter(_HumanFormatter() if human else _JsonFormatter())
-    lines: queue.Queue[logging.LogRecord] = queue.Queue(_LOG_QUEUE_LINES)
+    lines: queue.Queue[logging.LogRecord | None] = queue.Queue(_LOG_QUEUE_LINES)
     handler = _DroppingQueueHandler(lines)
-    listener = QueueListener(lines, writer)
+    thread = threading.Thread(target=writer.write_all, args=(lines,), name="log", daemon=True)
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    listener.start()
+    thread.start()
     try:
         yield
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        listener.stop()
+        with suppress(queue.Full):
+            lines.put(None, timeout=_LAST_LINES_S)
+        thread.join(_LAST_LINES_S)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -25,9 +26,14 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def watchdog(patience_s: float, end: Callable[[int], object] = os._exit) -> AsyncIterator[None]:
-    """Within the block, call `end` when the running event loop has not turned for `patience_s`."""
-    watched = _Watchdog(patience_s, end)
+async def watchdog(
+    patience_s: float, *, supervisor: int | None = None, end: Callable[[int], object] = os._exit
+) -> AsyncIterator[None]:
+    """Within the block, call `end` when the running event loop has not turned for `patience_s`.
+
+    A process whose parent is no longer the process `supervisor` gets SIGTERM: its address must be free for a new one.
+    """
+    watched = _Watchdog(patience_s, supervisor, end)
     beating = asyncio.create_task(watched.beat(), name="watchdog")
     watched.thread.start()
     try:
@@ -38,8 +44,9 @@ async def watchdog(patience_s: float, end: Callable[[int], object] = os._exit) -
 
 
 class _Watchdog:
-    def __init__(self, patience_s: float, end: Callable[[int], object]) -> None:
+    def __init__(self, patience_s: float, supervisor: int | None, end: Callable[[int], object]) -> None:
         self._patience_s = patience_s
+        self._supervisor = supervisor
         self._end = end
         self._looks = 0
         self._watched = threading.get_ident()
@@ -55,6 +62,10 @@ class _Watchdog:
     def _watch(self) -> None:
         while not self.released.wait(1 / LOOKS_A_SECOND):
             self._looks += 1
+            if self._supervisor not in (None, os.getppid()):
+                self._supervisor = None
+                logger.critical("the supervisor is gone, this process ends")
+                os.kill(os.getpid(), signal.SIGTERM)
             if self._looks > self._patience_s * LOOKS_A_SECOND:
                 self._give_up()
                 return
