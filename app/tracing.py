@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 
 from opentelemetry import trace
-from opentelemetry.util.types import AttributeValue
 
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """One of them makes FastAPI send spans there, where the SDK and its exporter are installed."""
@@ -34,7 +33,7 @@ def describe_request(method: str, route: str | None, identity: str) -> None:
         span.update_name(f"{method} {route}")
 
 
-def record_stage(name: str, began_s: float, ended_s: float, attributes: Mapping[str, AttributeValue]) -> None:
+def record_stage(name: str, began_s: float, ended_s: float, attributes: Mapping[str, str | int]) -> None:
     """A stage of the request that is over, by `time.monotonic()` moments; nothing where none is traced."""
     if not trace.get_current_span().is_recording():
         return

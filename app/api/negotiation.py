@@ -26,6 +26,7 @@ from app.images.png import encode_png
 from app.images.raster import encode_animation, encode_webp
 from app.runtime.model import GenerativeModel, Timing
 from app.runtime.session import RUNTIME
+from app.tracing import record_stage
 
 Format = Literal["json", "png", "webp", "npy", "raw", "gif", "apng"]
 
@@ -196,13 +197,14 @@ async def answer_json(
 
 def model_headers(model: GenerativeModel, timing: Timing, encode_s: float, seed: int | None) -> dict[str, str]:
     """The headers of every answer that a model made."""
-    stages = {"queue": timing.queue_s, "run": timing.run_s, "encode": encode_s}
-    headers = {
-        "X-Model": model.ref,
-        "Server-Timing": ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()),
-        "Cache-Control": "no-store",
-    }
+    headers = {"X-Model": model.ref, "Server-Timing": server_timing(timing, encode_s), "Cache-Control": "no-store"}
     return headers if seed is None else headers | {"X-Seed": str(seed)}
+
+
+def server_timing(timing: Timing, encode_s: float) -> str:
+    """The value of `Server-Timing`, in milliseconds."""
+    stages = {"queue": timing.queue_s, "run": timing.run_s, "encode": encode_s}
+    return ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items())
 
 
 def with_etag(request: Request, response: Response) -> Response:
@@ -217,9 +219,11 @@ def with_etag(request: Request, response: Response) -> Response:
 
 
 async def _timed(work: Callable[[], bytes], size: int) -> tuple[bytes, float]:
-    start = time.perf_counter()
+    start = time.monotonic()
     body = work() if size < SMALL_WORK else await to_thread.run_sync(work)
-    return body, time.perf_counter() - start
+    end = time.monotonic()
+    record_stage("encode", start, end, {"latentserve.bytes": len(body)})
+    return body, end - start
 
 
 def dump_json(content: Mapping[str, Any]) -> bytes:

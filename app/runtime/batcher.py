@@ -19,6 +19,7 @@ from app.runtime.batch import RETRY_AFTER_S, Array, Outcome, Run, Tensors, kind,
 from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
 from app.telemetry import Metrics
+from app.tracing import record_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class Batcher:
             if answer is None:
                 self.statistics.failed(time.monotonic() - began)
         self.statistics.succeeded(row_count(feeds), queue_s=answer.queue_s, run_s=answer.run_s)
+        self._trace(answer, row_count(feeds), began)
         return answer
 
     async def drain(self) -> None:
@@ -175,6 +177,12 @@ class Batcher:
             if timer is not None:
                 timer.cancel()
             self._withdraw(job)
+
+    def _trace(self, answer: Answer, count: int, began: float) -> None:
+        taken = began + answer.queue_s
+        known: dict[str, str | int] = {"latentserve.graph": self._name, "latentserve.rows": count}
+        record_stage("queue", began, taken, known)
+        record_stage("run", taken, taken + answer.run_s, known)
 
     def _admit(self, feeds: Tensors, deadline: float | None, answer: asyncio.Future[Answer], now: float) -> _Job:
         if self._closing:

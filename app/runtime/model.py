@@ -81,6 +81,14 @@ class Realism:
     timing: Timing
 
 
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """One graph's outputs, rows first."""
+
+    outputs: Tensors
+    timing: Timing
+
+
 class GenerativeModel:
     """One model version. Every method may run concurrently; `deadline` is a `time.monotonic()` moment.
 
@@ -210,13 +218,14 @@ class GenerativeModel:
         answer = await self._ask("image_to_realism", "realism", feeds, deadline)
         return Realism(answer.outputs["logit"], _timing(answer))
 
-    async def infer(self, role: GraphRole, feeds: Tensors, *, deadline: float | None = None) -> Tensors:
+    async def infer(self, role: GraphRole, feeds: Tensors, *, deadline: float | None = None) -> Inferred:
         """One graph's outputs for its inputs, both as its signature says, rows first; no noise is drawn for it."""
         if role == "image_to_evidence":
             count, samples = feeds["noise"].shape[:2]
             answer = await self._weigh(feeds["image"], feeds["noise"], deadline)
-            return unfold(answer.outputs, count, samples)
-        return (await self._ask(role, role, feeds, deadline)).outputs
+            return Inferred(unfold(answer.outputs, count, samples), _timing(answer))
+        answer = await self._ask(role, role, feeds, deadline)
+        return Inferred(answer.outputs, _timing(answer))
 
     def statistics(self, role: GraphRole) -> GraphStatistics:
         """What one graph has done since it was loaded; KeyError where the version lacks it."""

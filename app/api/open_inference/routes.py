@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request
 from starlette.responses import Response
 
+from app.api.negotiation import server_timing
 from app.api.open_inference import documents, openapi
 from app.api.open_inference.bodies import json_answer, off_loop, plain_body
 from app.api.open_inference.compression import asked_for, compress
@@ -93,10 +94,13 @@ async def infer(
     _check_limits(service, graph, inference)
     if inference.timeout_s is not None:
         deadline = min(deadline, time.monotonic() + inference.timeout_s)
-    outputs = await graph.model.infer(graph.signature.role, inference.feeds, deadline=deadline)
-    write = partial(render, inference, outputs, graph.signature, name=graph.name, version=graph.version)
-    answer, json_length = await off_loop(write, sum(array.nbytes for array in outputs.values()))
-    return await _answer(answer, json_length, request.headers.get("accept-encoding", ""))
+    found = await graph.model.infer(graph.signature.role, inference.feeds, deadline=deadline)
+    write = partial(render, inference, found.outputs, graph.signature, name=graph.name, version=graph.version)
+    began = time.monotonic()
+    answer, json_length = await off_loop(write, sum(array.nbytes for array in found.outputs.values()))
+    response = await _answer(answer, json_length, request.headers.get("accept-encoding", ""))
+    response.headers["Server-Timing"] = server_timing(found.timing, time.monotonic() - began)
+    return response
 
 
 def _check_limits(service: Service, graph: ServedGraph, inference: Inference) -> None:
