@@ -249,13 +249,13 @@ def test_answer_is_plain_where_a_library_names_all_it_knows(client: TestClient) 
     [
         ("gzip", b"not gzip", 400),
         ("deflate", b"not deflate", 400),
-        ("gzip", gzip.compress(message())[:-9], 400),
-        ("gzip", gzip.compress(message()) + b"more", 400),
+        ("gzip", gzip.compress(message(), mtime=0)[:-9], 400),
+        ("gzip", gzip.compress(message(), mtime=0) + b"more", 400),
         ("gzip", b"", 400),
         ("gzip", gzip.compress(b"\0" * 2**25), 413),
         ("deflate", zlib.compress(b" " * 2**25), 413),
         ("br", message(), 415),
-        ("gzip, gzip", gzip.compress(gzip.compress(message())), 415),
+        ("gzip, gzip", gzip.compress(gzip.compress(message(), mtime=0), mtime=0), 415),
     ],
 )
 def test_bad_compression_is_refused(client: TestClient, coding: str, body: bytes, status: int) -> None:
