@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "LATENTSERVE_"
 
+Auto = Literal["auto"]
+
 FOREIGN_NAMES = frozenset({"DATA_DIR"})
 """Variables with our prefix that belong to training."""
 
@@ -53,10 +55,17 @@ class Settings(BaseSettings):
     """Importance samples × images of one request."""
     queue_rows: Annotated[int, Field(ge=1)] = 1024
     """Rows that may wait for one graph: four of the largest requests."""
-    max_batch_rows: Annotated[int, Field(ge=1)] = 64
-    """Rows of one graph run: beyond it a CPU gains nothing and the others wait longer."""
-    graph_threads: Annotated[int, Field(ge=1, le=256)] = 1
+    max_batch_rows: Annotated[int, Field(ge=1, le=64)] | Auto = "auto"
+    """Rows of one graph run: up to 64, as far as publication holds graphs to the same bytes in any company.
+
+    `auto`, here and below, measures each graph once, a second at most for all of a model when it is loaded.
+    """
+    graph_threads: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
     """Threads inside one graph run; small graphs lose more by splitting than they gain."""
+    graph_lanes: Annotated[int, Field(ge=1, le=64)] | Auto = "auto"
+    """Runs of one graph at a time; those of convolutions gain from one a core."""
+    cache_dir: Path | None = None
+    """Where measurements are kept for the next start; None: the user's cache folder, or one for temporary files."""
     deadline_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     """The longest that a request may take; `X-Timeout-Ms` may lower it."""
     shutdown_grace_s: Annotated[int, Field(ge=0)] = 35

@@ -34,8 +34,11 @@ from app.api.keys import KeyFile
 from app.api.open_inference import control as model_control
 from app.api.open_inference import routes as open_inference
 from app.api.service import Limits, Service
+from app.runtime.machine import usable_cores
+from app.runtime.plan import Planner, default_cache_dir
 from app.runtime.repository import ModelRepository
-from app.settings import Settings
+from app.runtime.tuning import ByHand
+from app.settings import Auto, Settings
 from app.telemetry import Metrics
 
 ROUTERS = (
@@ -132,6 +135,16 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     ]
 
 
+def _planner(settings: Settings) -> Planner:
+    by_hand = ByHand(*map(_number, (settings.graph_threads, settings.graph_lanes, settings.max_batch_rows)))
+    cores = max(1, usable_cores() // settings.workers)
+    return Planner(by_hand, cores=cores, cache_dir=settings.cache_dir or default_cache_dir())
+
+
+def _number(choice: int | Auto) -> int | None:
+    return None if choice == "auto" else choice
+
+
 def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     limits = Limits(settings.max_images, settings.max_sample_images, settings.max_image_pixels, settings.max_body_bytes)
 
@@ -139,9 +152,8 @@ def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], Abstr
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         repository = ModelRepository(
             settings.models_dir,
-            threads=settings.graph_threads,
+            planner=_planner(settings),
             queue_rows=settings.queue_rows,
-            max_batch_rows=settings.max_batch_rows,
             poll_interval_s=settings.models_poll_s,
             metrics=metrics,
         )

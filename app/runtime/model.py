@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from app.runtime.batch import Array, Tensors
 from app.runtime.batcher import Answer, Batcher
 from app.runtime.evidence import fold, unfold
 from app.runtime.statistics import GraphStatistics
+from app.runtime.tuning import Plan
 from app.runtime.version import Version
 from app.telemetry import Metrics
 
@@ -95,15 +96,14 @@ class GenerativeModel:
     All raise CapabilityNotOffered where the version lacks the graph, and what `Batcher.submit` raises.
     """
 
-    def __init__(
-        self, version: Version, *, max_batch_rows: int, queue_rows: int, metrics: Metrics | None = None
-    ) -> None:
+    def __init__(self, version: Version, *, queue_rows: int, metrics: Metrics | None = None) -> None:
         self._version = version
         self._capabilities = version.manifest.capabilities  # derived anew at each look: kept
         self._batchers = {
             role: Batcher(
                 session.run,
-                max_batch_rows=max_batch_rows,
+                max_batch_rows=version.plans[role].max_batch_rows,
+                lanes=version.plans[role].lanes,
                 queue_rows=queue_rows,
                 name=f"{self.ref} {role}",
                 metrics=metrics,
@@ -120,6 +120,11 @@ class GenerativeModel:
     def ref(self) -> str:
         """`name@version`."""
         return f"{self.manifest.name}@{self.manifest.version}"
+
+    @property
+    def plans(self) -> Mapping[GraphRole, Plan]:
+        """How each graph is run."""
+        return self._version.plans
 
     @property
     def folder(self) -> Path:

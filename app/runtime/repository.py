@@ -11,13 +11,16 @@ import asyncio
 import difflib
 import logging
 import re
+import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from app.errors import LoadRefused, ModelNotFound, ModelRejected, ModelUnavailable, shorten
 from app.manifest import NAME_PATTERN, Manifest
+from app.runtime.machine import release_memory
 from app.runtime.model import GenerativeModel
+from app.runtime.plan import Planner
 from app.runtime.version import open_version, read_manifest
 from app.telemetry import Metrics
 
@@ -78,20 +81,19 @@ class ModelRepository:
         self,
         root: Path,
         *,
-        threads: int,
+        planner: Planner,
         queue_rows: int,
-        max_batch_rows: int,
         poll_interval_s: float,
         metrics: Metrics | None = None,
     ) -> None:
         self._root = root
-        self._threads = threads
+        self._planner = planner
         self._queue_rows = queue_rows
-        self._max_batch_rows = max_batch_rows
         self._poll_interval_s = poll_interval_s
         self._metrics = metrics
         self._slots: dict[Key, _Slot] = {}
         self._unloaded: set[str] = set()
+        self._leaving: list[weakref.ref[GenerativeModel]] = []
         self._refreshing = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
 
@@ -107,7 +109,7 @@ class ModelRepository:
             for key in sorted(found.keys() - self._unchanged(found)):
                 await self._load(key, found[key])
             for key in self._slots.keys() - found.keys():
-                del self._slots[key]
+                self._let_go(self._slots.pop(key).model)
                 logger.info("model %s@%d was removed", *key)
 
     async def close(self) -> None:
@@ -131,8 +133,11 @@ class ModelRepository:
             self._unloaded.add(name)
             for version, slot in slots.items():
                 self._slots[name, version] = replace(slot, model=None, reason=UNLOADED)
+                self._let_go(slot.model)
             logger.info("model %s was unloaded", name)
         await asyncio.gather(*(slot.model.drain() for slot in slots.values() if slot.model))
+        del slots, slot
+        await self._release_memory()
 
     async def load(self, name: str) -> None:
         """Serve a model that was unloaded, was just published, or failed before, as it lies on disk now.
@@ -223,26 +228,39 @@ class ModelRepository:
             logger.warning("model %s@%d is not served: %s", *key, slot.reason)
             self._slots[key] = replace(slot, model=before.model) if before else slot
             return
-        logger.info("model %s@%d is ready", *key)
+        plans = {role: str(plan) for role, plan in slot.model.plans.items()}
+        logger.info("model %s@%d is ready", *key, extra={"fields": plans})
         self._slots[key] = slot
+        self._let_go(before.model if before else None)
 
     def _attempt(self, key: Key, fingerprint: Fingerprint) -> _Slot:
         folder, manifest = self._root / key[0] / str(key[1]), None
         try:
             manifest = read_manifest(folder)
-            version = open_version(folder, manifest, threads=self._threads)
+            version = open_version(folder, manifest, self._planner)
         except ModelRejected as error:
             return _Slot(fingerprint, None, error.detail, manifest)
-        model = GenerativeModel(
-            version, max_batch_rows=self._max_batch_rows, queue_rows=self._queue_rows, metrics=self._metrics
-        )
+        model = GenerativeModel(version, queue_rows=self._queue_rows, metrics=self._metrics)
         return _Slot(fingerprint, model, None, manifest)
+
+    def _let_go(self, model: GenerativeModel | None) -> None:
+        """Remember a model that is served no more, until the last request that holds it has ended."""
+        if model is not None:
+            self._leaving.append(weakref.ref(model))
+
+    async def _release_memory(self) -> None:
+        """Give back to the system what models held that have gone since the last time."""
+        staying = [model for model in self._leaving if model() is not None]
+        gone, self._leaving = len(staying) < len(self._leaving), staying
+        if gone:
+            await asyncio.to_thread(release_memory)
 
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_interval_s)
             try:
                 await self.refresh()
+                await self._release_memory()
             except Exception:  # a watcher that died would hide every later publication
                 logger.exception("a scan of the model repository failed; the next one tries again")
 

@@ -11,10 +11,14 @@ from pydantic import ValidationError
 from app.errors import ModelRejected, shorten
 from app.manifest import GraphRole, Manifest
 from app.runtime.golden import verify_golden
+from app.runtime.plan import Planner
 from app.runtime.roles import check_roles
 from app.runtime.session import GraphSession
+from app.runtime.tuning import Plan
 
 MANIFEST_FILE = "manifest.json"
+MEASURING_S = 0.8
+"""What measuring the graphs of a version may take, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Version:
     folder: Path
     manifest: Manifest
     sessions: dict[GraphRole, GraphSession]
+    plans: dict[GraphRole, Plan]
     card: str
     preview_png: bytes | None
     map_json: bytes | None
@@ -42,20 +47,40 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def open_version(folder: Path, manifest: Manifest, *, threads: int) -> Version:
-    """Open every graph, with its checksum, signature and golden cases verified. Raises ModelRejected."""
+def open_version(folder: Path, manifest: Manifest, planner: Planner) -> Version:
+    """Open every graph, with its checksum, operators, signature and golden cases verified, and plan how it is run.
+
+    Raises ModelRejected.
+    """
     check_roles(manifest)
-    sessions = {graph.role: GraphSession.open(folder / graph.file, graph, threads=threads) for graph in manifest.graphs}
+    plans = {graph.role: plan for graph in manifest.graphs if (plan := planner.known(graph.sha256))}
+    sessions: dict[GraphRole, GraphSession] = {}
+    for graph in manifest.graphs:
+        threads = plans[graph.role].threads if graph.role in plans else planner.plain_threads
+        sessions[graph.role] = GraphSession.open(folder / graph.file, graph, threads=threads)
     for case in manifest.golden:
         verify_golden(sessions[case.role], case)
+    for role in [role for role in sessions if role not in plans]:
+        sessions[role], plans[role] = _planned(folder, sessions[role], planner, MEASURING_S / len(sessions))
     return Version(
         folder=folder,
         manifest=manifest,
         sessions=sessions,
+        plans=plans,
         card=(_optional(folder / "card.md") or b"").decode(errors="replace"),
         preview_png=_optional(folder / "preview.png"),
         map_json=_map(folder, manifest),
     )
+
+
+def _planned(folder: Path, session: GraphSession, planner: Planner, budget_s: float) -> tuple[GraphSession, Plan]:
+    """Measure a graph; the session that its plan asks for, and the plan."""
+
+    def reopened(threads: int) -> GraphSession:
+        return GraphSession.open(folder / session.signature.file, session.signature, threads=threads)
+
+    plan = planner.measured(session, reopened, budget_s)
+    return session if plan.threads == planner.plain_threads else reopened(plan.threads), plan
 
 
 def _map(folder: Path, manifest: Manifest) -> bytes | None:

@@ -12,20 +12,23 @@ from app.errors import CapabilityNotOffered, ModelOutputInvalid, ShuttingDown
 from app.images.pixels import to_floats
 from app.latent.noise import Stream, standard_normal
 from app.runtime.model import GenerativeModel
+from app.runtime.plan import Planner
+from app.runtime.tuning import ByHand
 from app.runtime.version import open_version, read_manifest
 from tests.app.tiny_models import LinearGaussian, TinyModel, tiny_gan, tiny_vae, without_graphs, write_version
 
 Result = TypeVar("Result")
+PLANNER = Planner(ByHand(threads=1, lanes=1, max_batch_rows=16), cores=1, cache_dir=None)
 INFLATED = LinearGaussian(inflation=1.4)
 
 
 def play(root: Path, tiny: TinyModel, scene: Callable[[GenerativeModel], Coroutine[Any, Any, Result]]) -> Result:
     """Open a model, run a scene with it, close it."""
     folder = write_version(root, tiny)
-    version = open_version(folder, read_manifest(folder), threads=1)
+    version = open_version(folder, read_manifest(folder), PLANNER)
 
     async def performance() -> Result:
-        model = GenerativeModel(version, max_batch_rows=16, queue_rows=4096)
+        model = GenerativeModel(version, queue_rows=4096)
         try:
             return await asyncio.wait_for(scene(model), timeout=30)
         finally:
@@ -139,7 +142,7 @@ def test_realism_is_the_discriminators_logit(tmp_path: Path) -> None:
     async def scene(model: GenerativeModel) -> None:
         pictures = (await model.sample(0, range(4))).images
         realism = await model.realism(pictures)
-        session = open_version(model.folder, model.manifest, threads=1).sessions["image_to_realism"]
+        session = open_version(model.folder, model.manifest, PLANNER).sessions["image_to_realism"]
         expected = session.run({"image": to_floats(pictures, model.manifest.image.pixel_range)})["logit"]
         np.testing.assert_array_equal(realism.logits, expected)
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from app.errors import ModelNotFound, ModelUnavailable
+from app.runtime.plan import Planner
 from app.runtime.repository import ModelRepository
+from app.runtime.tuning import ByHand
 from tests.app.tiny_models import tiny_gan, tiny_vae, write_version
 
 Scene = Callable[[ModelRepository], Coroutine[Any, Any, None]]
@@ -19,7 +21,8 @@ Scene = Callable[[ModelRepository], Coroutine[Any, Any, None]]
 
 def play(root: Path, scene: Scene, *, poll_interval_s: float = 3600) -> None:
     async def performance() -> None:
-        repository = ModelRepository(root, threads=1, queue_rows=64, max_batch_rows=16, poll_interval_s=poll_interval_s)
+        planner = Planner(ByHand(threads=1, lanes=1, max_batch_rows=16), cores=1, cache_dir=None)
+        repository = ModelRepository(root, planner=planner, queue_rows=64, poll_interval_s=poll_interval_s)
         await repository.open()
         try:
             await asyncio.wait_for(scene(repository), timeout=30)

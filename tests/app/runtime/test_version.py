@@ -14,13 +14,17 @@ from pydantic import BaseModel
 
 from app.errors import ModelRejected
 from app.manifest import ImageSpace, LatentSpace, PixelRange
+from app.runtime.plan import Planner
 from app.runtime.session import file_sha256
+from app.runtime.tuning import ByHand
 from app.runtime.version import open_version, read_manifest
 from tests.app.tiny_models import TinyModel, edit_manifest, graph, tiny_gan, tiny_vae, with_graph, write_version
 
+PLANNER = Planner(ByHand(threads=1, lanes=1, max_batch_rows=16), cores=1, cache_dir=None)
+
 
 def open_folder(folder: Path) -> None:
-    open_version(folder, read_manifest(folder), threads=1)
+    open_version(folder, read_manifest(folder), PLANNER)
 
 
 def tampered(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -33,7 +37,7 @@ def tampered(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def test_version_is_read_whole(tmp_path: Path) -> None:
     folder = write_version(tmp_path, tiny_vae())
-    version = open_version(folder, read_manifest(folder), threads=1)
+    version = open_version(folder, read_manifest(folder), PLANNER)
     assert version.card.startswith("# tiny_vae")
     assert version.preview_png == (folder / "preview.png").read_bytes()
     assert version.map_json is None
@@ -43,7 +47,7 @@ def test_version_is_read_whole(tmp_path: Path) -> None:
 def test_card_and_preview_are_optional(tmp_path: Path) -> None:
     folder = write_version(tmp_path, replace(tiny_vae(), preview=False))
     (folder / "card.md").unlink()
-    version = open_version(folder, read_manifest(folder), threads=1)
+    version = open_version(folder, read_manifest(folder), PLANNER)
     assert (version.card, version.preview_png) == ("", None)
 
 
@@ -51,7 +55,7 @@ def test_map_is_held_to_its_checksum(tmp_path: Path) -> None:
     folder = write_version(tmp_path, tiny_vae())
     (folder / "map.json").write_bytes(b'{"points":[]}')
     edit_manifest(folder, map={"file": "map.json", "sha256": file_sha256(folder / "map.json")})
-    assert open_version(folder, read_manifest(folder), threads=1).map_json == b'{"points":[]}'
+    assert open_version(folder, read_manifest(folder), PLANNER).map_json == b'{"points":[]}'
     (folder / "map.json").write_bytes(b"other")
     with pytest.raises(ModelRejected, match=r"map\.json"):
         open_folder(folder)

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from app.manifest import Manifest
+from app.runtime.plan import Planner
 from app.runtime.repository import ModelRepository
 from app.runtime.session import file_sha256
+from app.runtime.tuning import ByHand
 from training.config import read_config
 from training.data.datasets import DataSplits, load_splits
 from training.export import publish as publication
@@ -51,7 +53,8 @@ def test_manifest_names_every_file_with_its_checksum(models_dir: Path, name: str
 
 def test_service_accepts_both_versions(models_dir: Path) -> None:
     async def statuses() -> list[tuple[str, str, str | None]]:
-        repository = ModelRepository(models_dir, threads=1, queue_rows=64, max_batch_rows=64, poll_interval_s=60)
+        planner = Planner(ByHand(threads=1, lanes=1, max_batch_rows=64), cores=1, cache_dir=None)
+        repository = ModelRepository(models_dir, planner=planner, queue_rows=64, poll_interval_s=60)
         await repository.open()  # checksums, signatures and golden cases are verified here
         found = [(entry.name, entry.status, entry.reason) for entry in repository.entries()]
         await repository.close()

@@ -1,0 +1,142 @@
+"""How each graph is run: set by hand, known from before, or measured when its model is loaded.
+
+What a measurement found is kept in a small file, so that only a graph, a runtime or a machine that was not met before
+costs time. The file is a convenience: without a place to write, everything is measured at every start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, astuple
+from pathlib import Path
+
+from app.runtime.machine import cpu_model
+from app.runtime.session import RUNTIME, GraphSession
+from app.runtime.tuning import ByHand, Plan, measure
+
+if sys.platform != "win32":
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+CACHE_FILE = "graph_plans.json"
+MOST_PLANS = 1000
+"""Kept; the oldest go first."""
+
+
+class Planner:
+    """Decides how graphs run, for one process that may use `cores` cores."""
+
+    def __init__(self, by_hand: ByHand, *, cores: int, cache_dir: Path | None) -> None:
+        self._by_hand = by_hand
+        self._cores = cores
+        self._cache = PlanCache(cache_dir)
+        self._circumstances = (RUNTIME, cpu_model(), cores, *astuple(by_hand))
+
+    @property
+    def plain_threads(self) -> int:
+        """Threads to open a graph on whose plan is not known."""
+        return self._by_hand.plain_threads
+
+    def known(self, sha256: str) -> Plan | None:
+        """The plan for a graph, where it needs no measuring."""
+        return self._by_hand.as_plan() or self._cache.get(self._key(sha256))
+
+    def measured(self, session: GraphSession, open_session: Callable[[int], GraphSession], budget_s: float) -> Plan:
+        """The plan for a graph that is open on `plain_threads`; `open_session` opens it on so many.
+
+        Of several processes that start together one measures and the others read what it found: side by side they would
+        only measure each other.
+        """
+        key, began = self._key(session.signature.sha256), time.monotonic()
+        with self._cache.alone():
+            if plan := self._cache.get(key):
+                return plan
+            found = measure(session, open_session, self._by_hand, cores=self._cores, budget_s=budget_s)
+            if found.settled:
+                self._cache.put(key, found.plan)
+        fields = {"plan": str(found.plan), "seconds": round(time.monotonic() - began, 2), "kept": found.settled}
+        logger.info("graph %s was measured", session.signature.sha256[:12], extra={"fields": fields})
+        return found.plan
+
+    def _key(self, sha256: str) -> str:
+        return hashlib.sha256(json.dumps([sha256, *self._circumstances]).encode()).hexdigest()
+
+
+class PlanCache:
+    """Plans by key in one JSON file of a folder. No folder, or one that cannot be used, holds nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> Plan | None:
+        """The plan kept under `key`, unless there is none or it makes no sense."""
+        try:
+            return Plan(**self._read()[key])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def put(self, key: str, plan: Plan) -> None:
+        """Keep a plan, if that can be done."""
+        if self._folder is None:
+            return
+        plans = {name: kept for name, kept in self._read().items() if name != key} | {key: asdict(plan)}
+        newest = dict(list(plans.items())[-MOST_PLANS:])
+        with suppress(OSError), tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as draft:
+            draft.write(json.dumps(newest, indent=1))
+            draft.close()
+            Path(draft.name).replace(self._folder / CACHE_FILE)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process that uses this folder is in here at the same time, where the system can see to that."""
+        lock = self._lock()
+        try:
+            yield
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _lock(self) -> int | None:
+        if self._folder is None or sys.platform == "win32":
+            return None
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self._folder / f"{CACHE_FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.info("what is measured of graphs is not kept: %s", error.strerror)
+            self._folder = None
+            return None
+        return lock
+
+    def _read(self) -> dict[str, dict[str, int]]:
+        if self._folder is None:
+            return {}
+        try:
+            plans = json.loads((self._folder / CACHE_FILE).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return plans if isinstance(plans, dict) else {}
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder; for a user without a home, one under the folder for temporary files."""
+    with suppress(RuntimeError):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        if home.is_absolute() and os.access(_existing(home), os.W_OK):
+            return home / "latentserve"
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"latentserve-{user}"
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
