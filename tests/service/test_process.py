@@ -168,11 +168,7 @@ def test_corrupt_version_leaves_the_old_one_serving(models: Path) -> None:
 
 
 def test_two_workers_give_the_same_bytes_and_end_well(models: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    # The parent of workers is silent: theirs are the lines of the log.
-    process = Process(models, WORKERS="2", PORT=str(port))
-    with contextlib.closing(process):
+    with Process(models, WORKERS="2") as process:
         for _ in range(2):
             process.wait_for("Application startup complete")
         with ThreadPoolExecutor(4) as pool:
