@@ -41,7 +41,7 @@ PICTURES = {"digits.png": (224, 224), "one.png": (28, 28), "other.png": (28, 28)
 SHELL = """
 set -euo pipefail
 # A failed call fails the script; a model that was published a moment ago may take another to appear.
-curl() { command curl --fail-with-body --retry 30 --retry-all-errors --retry-max-time 60 "$@"; }
+curl() { command curl --fail-with-body --retry 30 --retry-all-errors --retry-max-time 300 "$@"; }
 """
 
 
