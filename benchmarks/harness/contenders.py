@@ -1,8 +1,7 @@
 """Who is measured: LatentServe, the peers, and an application that answers nothing.
 
 The peers serve the very same graph file on the same cores through `benchmarks/servers`, each with its own batching, in
-every form of answer that it has. Their settings are the best of those that were tried on two cores: one and two
-workers, batching windows of 0, 1, 5 and 10 ms.
+every form of answer that it has, with one worker or two, whichever is faster.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from benchmarks.harness.wires import JSON, NPY, RAW, Wire
 
 SERVERS = ROOT / "benchmarks" / "servers"
 LATENTSERVE = "LatentServe"
+WORKERS = (1, 2)
 QUEUE_ROWS = 8192
 """The peers queue without a bound; at our default, 64 clients with 64 latents each would be refused in part."""
 
@@ -57,7 +57,7 @@ def latentserve(
 ) -> Contender:
     """The service as an operator starts it."""
     return Contender(
-        name=f"{LATENTSERVE}, {workers} worker{'s' if workers > 1 else ''}",
+        name=_named(LATENTSERVE, workers),
         command=(python, "-m", "app"),
         ready="/readyz",
         wires=served,
@@ -100,16 +100,17 @@ class Peer:
 
     name: str
     requirements: tuple[str, ...]
-    contenders: Callable[[Path, Model], Iterator[Contender]]
+    contenders: Callable[[Path, Model, int], Iterator[Contender]]
 
     @property
     def _environment(self) -> Path:
         runtime = [f"{package}=={version(package)}" for package in ("onnxruntime", "numpy")]
         return environment(self.name.replace(" ", "_").lower(), [*self.requirements, *runtime])
 
-    def install(self, model: Model) -> list[Contender]:
-        """Its servers, installed. Raises NotInstalled."""
-        return list(self.contenders(self._environment, model))
+    def install(self, model: Model) -> list[tuple[Contender, ...]]:
+        """Its servers, installed, each with every number of workers. Raises NotInstalled."""
+        by_workers = [self.contenders(self._environment, model, workers) for workers in WORKERS]
+        return list(zip(*by_workers, strict=True))
 
     def versions(self) -> str:
         """What it runs on. Raises NotInstalled."""
@@ -117,18 +118,18 @@ class Peer:
         return installed_versions(self._environment, [*packages, "uvicorn", "onnxruntime"])
 
 
-def _bentoml(programs: Path, model: Model) -> Iterator[Contender]:
+def _bentoml(programs: Path, model: Model, workers: int) -> Iterator[Contender]:
     forms = {"Lists": ("JSON → JSON", wires.pictures_list), "Bytes": ("JSON → bytes", wires.pictures_raw)}
     for service, (name, read) in forms.items():
         yield Contender(
-            name=f"BentoML ({service.lower()})",
+            name=_named(f"BentoML ({service.lower()})", workers),
             command=(
                 *(str(programs / "bentoml"), "serve", f"bentoml_server:{service}", "--working-dir", str(SERVERS)),
                 *("--host", "127.0.0.1", "--port", "{port}"),
             ),
             ready="/readyz",
             wires=(Wire(name, "/decode", model, wires.latents_json, read),),
-            variables=_graph(model)
+            variables=_orders(model, workers)
             | {
                 "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # it starts its workers by name
                 "BENTOML_HOME": str(SCRATCH / "bentoml"),
@@ -138,52 +139,52 @@ def _bentoml(programs: Path, model: Model) -> Iterator[Contender]:
         )
 
 
-def _litserve(programs: Path, model: Model) -> Iterator[Contender]:
+def _litserve(programs: Path, model: Model, workers: int) -> Iterator[Contender]:
     yield Contender(
-        name="LitServe",
+        name=_named("LitServe", workers),
         command=(str(programs / "python"), str(SERVERS / "litserve_server.py")),
         ready="/health",
         wires=(
             Wire("JSON → bytes", "/raw", model, wires.latents_json, wires.pictures_raw),
             Wire("JSON → JSON", "/decode", model, wires.latents_json, wires.pictures_lists),
         ),
-        variables=_graph(model),
+        variables=_orders(model, workers),
         peer=True,
     )
 
 
-def _mlserver(programs: Path, model: Model) -> Iterator[Contender]:
+def _mlserver(programs: Path, model: Model, workers: int) -> Iterator[Contender]:
     yield Contender(
-        name="MLServer",
+        name=_named("MLServer", workers),
         command=(str(programs / "mlserver"), "start", str(SERVERS / "mlserver_models")),
         ready="/v2/health/ready",
         wires=(
             Wire("JSON → base64", "/v2/models/base64/infer", model, wires.latents_v2, wires.pictures_v2_base64),
             Wire("JSON → JSON", "/v2/models/lists/infer", model, wires.latents_v2, wires.pictures_v2),
         ),
-        variables=_graph(model)
+        variables=_orders(model, workers)
         | {
             "MLSERVER_HOST": "127.0.0.1",
             "MLSERVER_HTTP_PORT": "{port}",
             "MLSERVER_GRPC_PORT": str(free_port()),
             "MLSERVER_METRICS_PORT": str(free_port()),
-            "MLSERVER_PARALLEL_WORKERS": "0",  # its workers cost more in passing messages than a small graph gains
+            "MLSERVER_PARALLEL_WORKERS": "0" if workers == 1 else str(workers),  # 0: the server's own process
             "MLSERVER_DEBUG": "false",
         },
         peer=True,
     )
 
 
-def _ray(programs: Path, model: Model) -> Iterator[Contender]:
+def _ray(programs: Path, model: Model, workers: int) -> Iterator[Contender]:
     yield Contender(
-        name="Ray Serve",
+        name=_named("Ray Serve", workers),
         command=(str(programs / "python"), str(SERVERS / "ray_server.py")),
-        ready="/-/healthz",
+        ready="/decode",
         wires=(
             Wire("bytes → bytes", "/decode", model, wires.latents_raw, wires.pictures_raw, RAW, RAW),
             Wire("JSON → JSON", "/decode", model, wires.latents_json, wires.pictures_lists),
         ),
-        variables=_graph(model) | {"RAY_USAGE_STATS_ENABLED": "0"},
+        variables=_orders(model, workers) | {"RAY_USAGE_STATS_ENABLED": "0"},
         peer=True,
     )
 
@@ -196,11 +197,12 @@ PEERS = (
 )
 
 
-def _graph(model: Model) -> dict[str, str]:
+def _orders(model: Model, workers: int) -> dict[str, str]:
     space = model.manifest.image
     return {
         "PYTHONPATH": str(SERVERS),
         "BENCH_PORT": "{port}",
+        "BENCH_WORKERS": str(workers),
         "BENCH_GRAPH": str(model.graph),
         "BENCH_LATENT": str(model.manifest.latent.size),
         "BENCH_IMAGE_BYTES": str(model.image_bytes),
@@ -208,6 +210,10 @@ def _graph(model: Model) -> dict[str, str]:
         "BENCH_WIDTH": str(space.pixel_range.high - space.pixel_range.low),
         "DO_NOT_TRACK": "1",
     }
+
+
+def _named(server: str, workers: int) -> str:
+    return f"{server}, {workers} worker{'s' if workers > 1 else ''}"
 
 
 def _inherited() -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import bentoml
 import numpy as np
 from bentoml.validators import ContentType
-from decoder import IMAGE_BYTES, MAX_BATCH, Decoder
+from decoder import IMAGE_BYTES, MAX_BATCH, WORKERS, Decoder
 
 MAX_LATENCY_MS = 10_000
 """Requests that would take longer are refused; with one second some are while it still learns how long it takes."""
@@ -19,7 +19,7 @@ QUIET = {"access": {"enabled": False}}
 Raw = Annotated[bytes, ContentType("application/octet-stream")]
 
 
-@bentoml.service(workers=1, traffic={"timeout": 30}, logging=QUIET)
+@bentoml.service(workers=WORKERS, traffic={"timeout": 30}, logging=QUIET)
 class Lists:
     """The graph; one batch at a time."""
 
@@ -32,7 +32,7 @@ class Lists:
         return self.decoder(np.asarray(latents, np.float32)).reshape(-1, IMAGE_BYTES)
 
 
-@bentoml.service(workers=1, traffic={"timeout": 30}, logging=QUIET)
+@bentoml.service(workers=WORKERS, traffic={"timeout": 30}, logging=QUIET)
 class Bytes:
     """The same with bytes as the answer."""
 

@@ -14,6 +14,8 @@ import onnxruntime as ort
 PORT = int(os.environ["BENCH_PORT"])
 LATENT = int(os.environ["BENCH_LATENT"])
 IMAGE_BYTES = int(os.environ["BENCH_IMAGE_BYTES"])
+WORKERS = int(os.environ["BENCH_WORKERS"])
+"""Processes that each hold the graph."""
 MAX_BATCH = 64
 """Rows of one graph run: where the graph of this benchmark stops gaining."""
 

@@ -3,7 +3,7 @@
 import litserve as ls
 import numpy as np
 import numpy.typing as npt
-from decoder import IMAGE_BYTES, MAX_BATCH, PORT, Decoder
+from decoder import IMAGE_BYTES, MAX_BATCH, PORT, WORKERS, Decoder
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
@@ -47,6 +47,6 @@ if __name__ == "__main__":
     server = ls.LitServer(
         [DecodeAPI(api_path="/decode", **batching), RawAPI(api_path="/raw", **batching)],
         accelerator="cpu",
-        workers_per_device=1,
+        workers_per_device=WORKERS,
     )
     server.run(host="127.0.0.1", port=PORT, generate_client_file=False, access_log=False)

@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import numpy.typing as npt
 import ray
-from decoder import IMAGE_BYTES, LATENT, MAX_BATCH, PORT, Decoder
+from decoder import IMAGE_BYTES, LATENT, MAX_BATCH, PORT, WORKERS, Decoder
 from ray import serve
 from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
@@ -19,7 +19,7 @@ Latents = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
 
 
-@serve.deployment(num_replicas=1, max_ongoing_requests=256)
+@serve.deployment(num_replicas=WORKERS, max_ongoing_requests=256)
 class Decode:
     """One replica: its own graph."""
 
@@ -33,7 +33,9 @@ class Decode:
         return np.split(pictures, np.cumsum([len(latents) for latents in requests])[:-1])
 
     async def __call__(self, request: Request) -> Response:
-        """Answer in the form of the question."""
+        """Answer in the form of the question; a GET asks whether a replica is there."""
+        if request.method == "GET":
+            return Response()
         if request.headers["content-type"] == "application/octet-stream":
             pictures = await self.decode(np.frombuffer(await request.body(), np.float32).reshape(-1, LATENT))
             return Response(pictures.tobytes(), media_type="application/octet-stream")
