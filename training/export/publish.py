@@ -24,6 +24,7 @@ from training.evaluation.published import PublishedGraphs, active_dimensions, ca
 from training.export.card import write_card
 from training.export.golden import golden_case
 from training.export.graphs import Graph
+from training.export.invariance import SAMPLING_ROLES, check_invariance
 from training.export.latent_points import latent_points
 from training.export.parity import check_parity
 from training.export.to_onnx import write_graph
@@ -39,6 +40,9 @@ def export_graphs(run: TrainedRun, folder: Path) -> tuple[Manifest, PublishedGra
     """Write the graphs; return them open, with a manifest that lacks measurements. Raises ParityError on a mismatch."""
     graphs = run.graphs()
     signatures = [write_graph(graph, folder) for graph in graphs]
+    for graph, signature in zip(graphs, signatures, strict=True):
+        if graph.role in SAMPLING_ROLES:
+            check_invariance(graph, folder / signature.file, signature)
     sessions: dict[GraphRole, GraphSession] = {
         signature.role: GraphSession.open(folder / signature.file, signature) for signature in signatures
     }
