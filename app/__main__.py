@@ -34,6 +34,11 @@ from app.workers import join_workers, shared_folder
 REPLACEMENT_PATIENCE_S = 30
 """How long a worker that replaces another may take to be ready, and a living one to answer its supervisor."""
 
+TRACING_DEFAULTS = {
+    "OTEL_SERVICE_NAME": "latentserve",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "2",  # seconds: a collector that is down may not hold up the end of the process
+}
+
 
 def main() -> int:
     """Run the service; the exit status."""
@@ -43,7 +48,8 @@ def main() -> int:
     except (ValidationError, OSError, ValueError) as error:
         print("\n".join(_explain(error)), file=sys.stderr)  # noqa: T201  there is no log yet
         return 2
-    os.environ.setdefault("OTEL_SERVICE_NAME", "latentserve")
+    for name, value in TRACING_DEFAULTS.items():
+        os.environ.setdefault(name, value)
     # uvicorn drains on SIGTERM and then raises it again for whoever handled it before: a drained service ended well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(
