@@ -23,7 +23,9 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 GraphRole = Literal["noise_to_latent", "latent_to_image", "image_to_latent", "image_to_evidence", "image_to_realism"]
 Family = Literal["autoencoder", "vae", "gan"]
-PriorKind = Literal["none", "standard_normal"]
+PriorKind = Literal["none", "standard_normal", "mixture", "vamp", "flow"]
+NOISE_PRIORS: frozenset[PriorKind] = frozenset({"none", "standard_normal"})
+"""Those that need no graph: there is nothing to draw, or the noise is the latent."""
 LikelihoodKind = Literal["bernoulli", "gaussian"]
 ObservationRule = Literal["threshold", "unit_interval"]
 DType = Literal["float32", "int64"]
@@ -91,6 +93,9 @@ class LatentSpace(_Part):
 
     size: Annotated[int, Field(ge=1, le=65536)]
     prior: PriorKind
+    selectors: Annotated[int, Field(ge=0)] = 0
+    """How many leading numbers of a latent's noise only select a component of the prior: temperature and truncation
+    leave them alone."""
     active_dimensions: tuple[int, ...] = ()
     """Most informative first (by mean KL to the prior on held-out images); empty when not measured."""
 
@@ -206,6 +211,10 @@ class Manifest(_Part):
             raise ValueError(f"graphs without a golden case: {sorted(missing)}")
         if "image_to_evidence" in roles and self.likelihood is None:
             raise ValueError("a model with image_to_evidence must state its likelihood")
+        if self.latent.prior not in NOISE_PRIORS and "noise_to_latent" not in roles:
+            raise ValueError(f"a {self.latent.prior} prior needs noise_to_latent: its latents are not its noise")
+        if self.latent.selectors and self.latent.selectors >= self.noise_size:
+            raise ValueError(f"{self.latent.selectors} selectors leave nothing of {self.noise_size} numbers of noise")
         return self
 
     @property
@@ -217,6 +226,14 @@ class Manifest(_Part):
     def capabilities(self) -> tuple[str, ...]:
         """What a client may ask of this version, derived from its graphs and prior."""
         return capabilities(self.roles, self.latent.prior)
+
+    @property
+    def noise_size(self) -> int:
+        """How many numbers of noise are behind one latent: those of `noise_to_latent`, or the latent is its noise."""
+        if "noise_to_latent" not in self.roles:
+            return self.latent.size
+        sizes = [tensor.shape[-1] for tensor in self.graph("noise_to_latent").inputs if tensor.shape]
+        return sizes[0] if sizes and isinstance(sizes[0], int) else 0
 
     def graph(self, role: GraphRole) -> GraphSignature:
         """The signature of one role; KeyError when this version has no such graph."""

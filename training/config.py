@@ -48,10 +48,42 @@ class DataConfig(_Section):
 
 
 class VaeObjectiveConfig(_Section):
-    """How the ELBO is estimated while training."""
+    """Which bound on log p(x) is maximised, and how its gradient is estimated."""
 
-    kl: Literal["closed_form", "sampled"] = "closed_form"
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0  # the KL's weight rises linearly from 0 to 1 over these
+    kl: Literal["closed_form", "sampled"] = "closed_form"  # closed_form: standard normal prior, Gaussian posterior
+    estimator: Literal["reparameterised", "doubly_reparameterised", "score_function"] = "reparameterised"
+    beta: PositiveFloat = 1.0  # the KL's weight; 1 is the ELBO, above 1 the β-VAE (Higgins et al. 2017)
+    free_bits: Annotated[float, Field(ge=0)] = 0.0  # nats of KL a dimension may have for nothing, on the batch's mean
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0  # the KL's weight rises linearly from 0 to beta over these
+    importance_samples: PositiveInt = 5  # K of the importance-weighted bound, where it is maximised
+    importance_weighted_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the run, at its end, with that bound
+
+    @model_validator(mode="after")
+    def _closed_form_where_possible(self) -> Self:
+        if self.kl == "closed_form" and self.estimator != "reparameterised":
+            raise ValueError(f'estimator = "{self.estimator}" needs kl = "sampled"')
+        if self.kl == "sampled" and self.free_bits:
+            raise ValueError('free_bits need the KL of each dimension: kl = "closed_form"')
+        if self.estimator == "score_function" and self.importance_weighted_share:
+            raise ValueError("the score-function estimator is of the ELBO: importance_weighted_share must be 0")
+        return self
+
+
+class PriorConfig(_Section):
+    """p(z)."""
+
+    kind: Literal["standard_normal", "mixture", "vamp", "flow"] = "standard_normal"
+    components: PositiveInt = 100  # mixture: Gaussians; vamp: learned pictures
+    couplings: PositiveInt = 10  # flow: times [act norm, affine coupling, linear map]
+    hidden: PositiveInt = 250  # flow: width of each coupling's network
+
+
+class PosteriorConfig(_Section):
+    """q(z|x)."""
+
+    kind: Literal["diagonal", "full_covariance", "flow"] = "diagonal"
+    couplings: PositiveInt = 4  # flow: affine couplings that look at the image
+    hidden: PositiveInt = 128  # flow: width of each coupling's network
 
 
 class GanObjectiveConfig(_Section):
@@ -71,7 +103,22 @@ class VaeConfig(_Section):
     channels: Widths = (32, 64)  # convolutional: channels at each halving of the side
     residual_blocks: Annotated[int, Field(ge=0)] = 1  # convolutional: blocks at each resolution
     likelihood: LikelihoodKind = "bernoulli"
+    prior: PriorConfig = PriorConfig()
+    posterior: PosteriorConfig = PosteriorConfig()
     objective: VaeObjectiveConfig = VaeObjectiveConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        closed_form = self.prior.kind == "standard_normal" and self.posterior.kind != "flow"
+        if self.objective.kl == "closed_form" and not closed_form:
+            raise ValueError('with this prior and posterior the KL has no closed form: objective.kl = "sampled"')
+        if self.objective.free_bits and self.posterior.kind != "diagonal":
+            raise ValueError('free_bits need the KL of each dimension: posterior.kind = "diagonal"')
+        if self.prior.kind == "vamp" and self.posterior.kind != "diagonal":
+            raise ValueError('prior.kind = "vamp" is a mixture of posteriors: posterior.kind = "diagonal"')
+        if self.latent_size < 2 and "flow" in (self.prior.kind, self.posterior.kind):
+            raise ValueError("a flow couples dimensions: latent_size must be 2 or more")
+        return self
 
 
 class GanConfig(_Section):

@@ -11,25 +11,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from app.manifest import GraphRole
+from app.manifest import NOISE_PRIORS, GraphRole
 from training.gan.model import GenerativeAdversarialNetwork
+from training.probability.posterior import FlowFamily, GaussianPosterior
 from training.vae.model import Evidence, VariationalAutoencoder
 
 TrainedModel = VariationalAutoencoder | GenerativeAdversarialNetwork
 Sizes = Mapping[str, int]
 """A number for each varying dimension: `batch`, `samples`."""
+Shapes = Mapping[str, tuple[int | str, ...]]
+"""Tensors by name; a dimension is a number, or the name of one that varies."""
 
 
 @dataclass(frozen=True)
 class Graph:
     """One role of a model: the module to export, and the names and shapes of its tensors.
 
-    A dimension of `inputs` is a number, or the name of one that varies. Every input is float32.
+    Every input is float32.
     """
 
     role: GraphRole
     module: nn.Module
-    inputs: Mapping[str, tuple[int | str, ...]]
+    inputs: Shapes
     outputs: tuple[str, ...]
 
     def random_inputs(self, sizes: Sizes, generator: torch.Generator) -> dict[str, Tensor]:
@@ -51,14 +54,26 @@ class _LatentToImage(nn.Module):
         return self.vae.decode(latent)
 
 
-class _ImageToLatent(nn.Module):
+class _NoiseToLatent(nn.Module):
     def __init__(self, vae: VariationalAutoencoder) -> None:
         super().__init__()
         self.vae = vae
 
-    def forward(self, image: Float[Tensor, "batch c h w"], noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean, scale = self.vae.posterior(image)
-        return mean + scale * noise, mean, scale
+    def forward(self, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, "batch size"]:
+        return self.vae.prior.from_noise(noise)
+
+
+class _ImageToLatent(nn.Module):
+    """The draw and, where the posterior has moments, its mean and scale."""
+
+    def __init__(self, vae: VariationalAutoencoder) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, image: Float[Tensor, "batch c h w"], noise: Tensor) -> tuple[Tensor, ...]:
+        posterior = self.vae.posterior(image)
+        latent = posterior.draw(noise[:, None]).latent[:, 0]
+        return (latent, posterior.mean, posterior.scale) if isinstance(posterior, GaussianPosterior) else (latent,)
 
 
 class _ImageToEvidence(nn.Module):
@@ -73,33 +88,43 @@ class _ImageToEvidence(nn.Module):
 def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_size: int) -> list[Graph]:
     """Every graph that this kind of model has, on a copy of it that is made ready to export."""
     model = _ready(model)
-    latent = {"latent": ("batch", latent_size)}
-    image: dict[str, tuple[int | str, ...]] = {"image": ("batch", *image_shape)}
+    latent: Shapes = {"latent": ("batch", latent_size)}
+    image: Shapes = {"image": ("batch", *image_shape)}
     if isinstance(model, GenerativeAdversarialNetwork):
         return [
             Graph("latent_to_image", model.generator, latent, ("image",)),
             Graph("image_to_realism", model.discriminator, image, ("logit",)),
         ]
+    return [*_prior_graphs(model), *_autoencoder_graphs(model, latent, image)]
+
+
+def _prior_graphs(vae: VariationalAutoencoder) -> list[Graph]:
+    """`noise_to_latent`, where the latent is not the noise itself."""
+    if vae.prior.kind in NOISE_PRIORS:
+        return []
+    return [Graph("noise_to_latent", _NoiseToLatent(vae), {"noise": ("batch", vae.prior.noise_size)}, ("latent",))]
+
+
+def _autoencoder_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
+    size = vae.latent_size
+    moments = () if isinstance(vae.family, FlowFamily) else ("mean", "scale")
     return [
-        Graph("latent_to_image", _LatentToImage(model), latent, ("image",)),
-        Graph(
-            "image_to_latent",
-            _ImageToLatent(model),
-            {**image, "noise": ("batch", latent_size)},
-            ("latent", "mean", "scale"),
-        ),
+        Graph("latent_to_image", _LatentToImage(vae), latent, ("image",)),
+        Graph("image_to_latent", _ImageToLatent(vae), {**image, "noise": ("batch", size)}, ("latent", *moments)),
         Graph(
             "image_to_evidence",
-            _ImageToEvidence(model),
-            {**image, "noise": ("batch", "samples", latent_size)},
+            _ImageToEvidence(vae),
+            {**image, "noise": ("batch", "samples", size)},
             ("log_likelihood", "log_prior", "log_posterior"),
         ),
     ]
 
 
 def _ready(model: TrainedModel) -> TrainedModel:
-    """A copy on the CPU that only answers: reparametrised weights (spectral norm) become constants."""
+    """A copy on the CPU that only answers: what follows from weights alone (spectral norms, inverses) is constant."""
     ready = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    if isinstance(ready, VariationalAutoencoder):
+        ready.prior = ready.prior.settled()
     for module in list(ready.modules()):
         if parametrize.is_parametrized(module):
             _settle(module)

@@ -71,7 +71,10 @@ class TrainedRun:
     @property
     def latent_space(self) -> LatentSpace:
         """The latents, as a manifest states them."""
-        return LatentSpace(size=self.config.model.latent_size, prior="standard_normal")
+        size = self.config.model.latent_size
+        if not isinstance(self.model, VariationalAutoencoder):
+            return LatentSpace(size=size, prior="standard_normal")
+        return LatentSpace(size=size, prior=self.model.prior.kind, selectors=self.model.prior.selectors)
 
     def graphs(self) -> list[Graph]:
         """The model's graphs, ready to export."""

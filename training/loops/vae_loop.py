@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from training.config import RunConfig, VaeConfig
 from training.data.datasets import DataSplits, ImageSet
@@ -22,9 +23,18 @@ from training.loops.schedule import (
     set_learning_rate,
     step_generator,
 )
-from training.loops.vae_pictures import draw_pictures, observed
+from training.loops.vae_pictures import SHOWN, draw_pictures, observed
 from training.vae.model import VariationalAutoencoder
-from training.vae.objective import ElboTerms, elbo_terms, negative_elbo_loss, warmup_weight
+from training.vae.objective import (
+    ElboTerms,
+    Signal,
+    doubly_reparameterised_signal,
+    elbo_terms,
+    importance_weighted_signal,
+    negative_elbo_loss,
+    score_function_signal,
+    warmup_weight,
+)
 
 WATCHED_IMAGES = 1000
 AT_ONCE = 250
@@ -100,23 +110,46 @@ def train_vae(
 
 def _optimisation_step(training: VaeTraining, plan: Plan, pictures: NDArray[np.uint8]) -> ElboTerms:
     """One step of Adam on the batch's mean loss; returns the terms before the step."""
-    settings, optimiser = training.settings.objective, training.config.optimiser
+    optimiser = training.config.optimiser
     generator = step_generator(training.config.seed, training.step)
     image = observed(pictures, generator if training.config.data.binarise else None).to(training.device)
-    noise = torch.randn(len(image), training.settings.latent_size, generator=generator).to(training.device)
+    samples = _samples(training, plan)
+    noise = torch.randn(len(image), samples, training.settings.latent_size, generator=generator).to(training.device)
     with precision(optimiser, training.device):
-        terms = elbo_terms(training.net, image, noise, kl=settings.kl)
-    weight = warmup_weight(training.step / plan.steps_per_epoch, settings.warmup_epochs)
+        signal = _signal(training, plan, image, noise)
     factor = learning_rate_factor(optimiser, training.step, plan.total_steps)
     set_learning_rate(training.optimiser, optimiser.learning_rate * factor)
     training.optimiser.zero_grad(set_to_none=True)
-    negative_elbo_loss(terms, kl_weight=weight).mean().backward()
+    signal.loss.mean().backward()
     if optimiser.clip_norm > 0:
         torch.nn.utils.clip_grad_norm_(training.net.parameters(), optimiser.clip_norm)
     training.optimiser.step()
     training.average.update(training.net, training.step)
     training.step += 1
-    return terms
+    return signal.terms
+
+
+def _samples(training: VaeTraining, plan: Plan) -> int:
+    """Draws an image in this step: one for the ELBO, K once the importance-weighted bound is maximised."""
+    objective = training.settings.objective
+    weighted = training.step >= round((1 - objective.importance_weighted_share) * plan.total_steps)
+    return objective.importance_samples if weighted else 1
+
+
+def _signal(training: VaeTraining, plan: Plan, image: Tensor, noise: Tensor) -> Signal:
+    """What this step minimises: minus the bound that the configuration names, by the estimator that it names."""
+    net, objective = training.net, training.settings.objective
+    weight = objective.beta * warmup_weight(training.step / plan.steps_per_epoch, objective.warmup_epochs)
+    if objective.kl == "closed_form" and noise.shape[1] == 1:
+        terms = elbo_terms(net, image, noise[:, 0], kl="closed_form", free_bits=objective.free_bits)
+        return Signal(negative_elbo_loss(terms, kl_weight=weight), terms)
+    match objective.estimator:
+        case "reparameterised":
+            return importance_weighted_signal(net, image, noise, kl_weight=weight)
+        case "doubly_reparameterised":
+            return doubly_reparameterised_signal(net, image, noise, kl_weight=weight)
+        case "score_function":
+            return score_function_signal(net, image, noise, kl_weight=weight)
 
 
 def _training_numbers(terms: ElboTerms) -> dict[str, float]:
@@ -135,7 +168,8 @@ def _end_of_epoch(training: VaeTraining, plan: Plan, validation: ImageSet, run: 
     net = training.average.average
     with torch.no_grad(), precision(training.config.optimiser, training.device):
         parts = zip(image.split(AT_ONCE), noise.split(AT_ONCE), strict=True)
-        elbo = torch.cat([elbo_terms(net, *part, kl="closed_form").elbo for part in parts])
+        elbo = torch.cat([elbo_terms(net, *part, kl=training.settings.objective.kl).elbo for part in parts])
         journal.record(training.step, {"validation_elbo_nats": float(elbo.mean())})
         if epoch % training.config.samples_every_epochs == 0 or training.step == plan.total_steps:
-            draw_pictures(net, image, noise, watched.labels, run, name=f"epoch_{epoch:04d}")
+            prior_noise = torch.randn(SHOWN, net.prior.noise_size, generator=generator).to(training.device)
+            draw_pictures(net, image, prior_noise, watched.labels, run, name=f"epoch_{epoch:04d}")

@@ -27,15 +27,15 @@ def observed(pictures: NDArray[np.uint8], coin: torch.Generator | None) -> Float
 def draw_pictures(
     net: VariationalAutoencoder,
     image: Float[Tensor, "batch c h w"],
-    noise: Float[Tensor, "batch size"],
+    prior_noise: Float[Tensor, "shown noise"],
     labels: NDArray[np.int64] | None,
     run: RunFolder,
     *,
     name: str,
 ) -> None:
     """Samples, pairs of image and reconstruction and, for two-dimensional latents, the plane decoded and encoded."""
-    mean = net.posterior(image).mean
-    run.save_grid(f"samples/{name}", as_pictures(net.decode(noise[:SHOWN])))
+    mean = net.posterior(image).central()
+    run.save_grid(f"samples/{name}", as_pictures(net.sample(prior_noise)))
     pairs = torch.stack([image[:SHOWN], net.decode(mean[:SHOWN])], dim=1)
     run.save_grid(f"reconstructions/{name}", as_pictures(pairs.flatten(0, 1)))
     if net.latent_size == 2:

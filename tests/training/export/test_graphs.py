@@ -118,7 +118,8 @@ def _answer(model: TrainedModel, role: str, **inputs: Tensor) -> dict[str, Tenso
             case "image_to_realism":
                 return {"logit": model.discriminator(inputs["image"])}
             case "image_to_latent":
-                mean, scale = model.posterior(inputs["image"])
+                posterior = model.posterior(inputs["image"])
+                mean, scale = posterior.mean, posterior.scale
                 return {"mean": mean, "scale": scale, "latent": mean + scale * inputs["noise"]}
             case "image_to_evidence":
                 return model.evidence(**inputs)._asdict()

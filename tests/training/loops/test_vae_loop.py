@@ -163,7 +163,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _kl(vae: VariationalAutoencoder, image: Tensor) -> float:
-    mean, scale = vae.posterior(image)
+    posterior = vae.posterior(image)
+    mean, scale = posterior.mean, posterior.scale
     return float((0.5 * (mean**2 + scale**2 - 1) - scale.log()).sum(dim=1).mean())
 
 

@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from training.config import DataConfig, VaeConfig
-from training.vae.model import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE, VariationalAutoencoder
+from training.probability.posterior import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE
+from training.vae.model import VariationalAutoencoder
 from training.vae.objective import ElboTerms, elbo_terms, negative_elbo_loss, warmup_weight
 
 DATA = DataConfig(set="digits", size=8)
