@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import threading
+import time
 
 import pytest
 
@@ -60,3 +63,39 @@ def test_metrics_forget_models_that_are_gone() -> None:
     metrics.set_models([("new", "2", "ready")])
     assert "old" not in metrics.render().decode()
     assert 'latentserve_model_info{model="new",status="ready",version="2"} 1.0' in metrics.render().decode()
+
+
+def test_loop_lag_of_a_blocked_loop_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.telemetry._LAG_SAMPLED_EVERY_S", 0.001)
+    metrics = Metrics()
+
+    async def block() -> None:
+        sampling = asyncio.create_task(metrics.sample_loop_lag())
+        await asyncio.sleep(0)
+        threading.Event().wait(0.06)  # on the loop's own thread
+        await asyncio.sleep(0.01)
+        sampling.cancel()
+
+    asyncio.run(block())
+    found = metrics.registry.get_sample_value
+    late = found("latentserve_event_loop_lag_seconds_count") - found(
+        "latentserve_event_loop_lag_seconds_bucket", {"le": "0.05"}
+    )
+    assert late >= 1
+
+
+def test_log_that_cannot_be_written_is_given_up_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.telemetry._LAST_LINES_S", 0.05)
+    free = threading.Event()
+
+    class Blocked(io.StringIO):
+        def write(self, text: str) -> int:
+            free.wait()
+            return len(text)
+
+    began = time.monotonic()
+    with logging_to(Blocked(), "json"):
+        for _ in range(20_000):  # more than wait to be written
+            logging.getLogger("app.test").info("line")
+    assert time.monotonic() - began < 30
+    free.set()
