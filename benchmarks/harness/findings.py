@@ -62,8 +62,9 @@ class Findings:
         return medians(cells[cell]) if cell in cells else None
 
     def peers(self, cell: Cell) -> list[Load]:
-        """The medians of every peer in every form."""
-        return [medians(cells[cell]) for entry, cells in self.loads.items() if entry.peer and cell in cells]
+        """The medians of every peer in every form that answered."""
+        found = [medians(cells[cell]) for entry, cells in self.loads.items() if entry.peer and cell in cells]
+        return [load for load in found if load.requests_per_s > 0]
 
     def limit(self, model: Model, *, one_thread: bool) -> float:
         """The most images a second that one bare session makes at any batch, on one thread or on any number."""
@@ -131,6 +132,8 @@ def _row(cells: dict[Cell, list[Load]], count: int) -> list[str]:
 
 
 def _cell(load: Load, count: int) -> list[str]:
+    if load.requests_per_s == 0:
+        return ["0", "-", "-"]
     return [f"{load.requests_per_s * count:,.0f}", f"{load.p50_ms:.3g}", f"{load.p99_ms:.3g}"]
 
 
@@ -165,7 +168,7 @@ def _bars(findings: Findings) -> list[Bar]:
 
 def _against_peers(findings: Findings, server: str, crowd: Load, lone: Load) -> list[Bar]:
     rivals, lone_rivals = findings.peers((64, 1)), findings.peers((1, 1))
-    if not rivals:
+    if not rivals or not lone_rivals:
         return []
     fastest, steadiest = max(load.requests_per_s for load in rivals), min(load.p99_ms for load in rivals)
     quickest = min(load.p50_ms for load in lone_rivals)
