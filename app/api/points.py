@@ -47,11 +47,13 @@ async def resolve(
     if len(leaves) > limits.images:
         detail = f"at most {limits.images} Points in all, these are {len(leaves)}"
         raise InvalidInput(detail, errors=[FieldError(points[0][0], detail, limit=limits.images)])
-    encoded, timing = await _encode(
+    given = {leaf.pointer: _given(leaf, model) for leaf in leaves if isinstance(leaf.point, LatentPoint)}
+    drawn, drawing = await _draw([leaf for leaf in leaves if isinstance(leaf.point, SeedPoint)], model, deadline)
+    encoded, encoding = await _encode(
         [leaf for leaf in leaves if isinstance(leaf.point, ImagePoint)], model, limits, deadline
     )
-    found = {leaf.pointer: encoded[leaf.pointer] if leaf.pointer in encoded else _place(leaf, model) for leaf in leaves}
-    return np.stack([_latent(point, pointer, found) for pointer, point in points]), timing
+    found = given | drawn | encoded
+    return np.stack([_latent(point, pointer, found) for pointer, point in points]), total(drawing, encoding)
 
 
 def _leaves(point: Point, pointer: str) -> Iterator[_Leaf]:
@@ -70,14 +72,21 @@ def _latent(point: Point, pointer: str, found: dict[str, Latent]) -> Latent:
     return mean
 
 
-def _place(leaf: _Leaf, model: GenerativeModel) -> Latent:
-    if isinstance(leaf.point, SeedPoint):
-        if "sample" not in model.capabilities:
-            raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
-        return model.seed_latents(leaf.point.seed, [leaf.point.index]).reshape(-1)
-    assert isinstance(leaf.point, LatentPoint)  # noqa: S101  pictures were encoded before, means taken apart
+def _given(leaf: _Leaf, model: GenerativeModel) -> Latent:
+    assert isinstance(leaf.point, LatentPoint)  # noqa: S101  only these come here
     check_length(len(leaf.point.latent), model.manifest.latent.size, f"{leaf.pointer}/latent")
     return np.asarray(leaf.point.latent, np.float32)
+
+
+async def _draw(leaves: Sequence[_Leaf], model: GenerativeModel, deadline: float) -> tuple[dict[str, Latent], Timing]:
+    if not leaves:
+        return {}, NO_TIME
+    if "sample" not in model.capabilities:
+        raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
+    seeds = [leaf.point for leaf in leaves if isinstance(leaf.point, SeedPoint)]
+    noise = np.concatenate([model.seed_noise(point.seed, [point.index]) for point in seeds])
+    drawn = await model.latents_of(noise, deadline=deadline)
+    return dict(zip([leaf.pointer for leaf in leaves], drawn.latents, strict=True)), drawn.timing
 
 
 async def _encode(

@@ -1,5 +1,6 @@
 """`replay`: a receipt, or a picture that carries one, gives the same bytes again, or a list of what has changed."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from app.api.arrays import check_length
 from app.api.negotiation import ImageAnswer, answer_images, choose
 from app.api.openapi import BINARY, READING, binary_answer, reads
 from app.api.payloads import JSON, media_type_of_body, parse_json, read_json
+from app.api.points import NO_TIME, total
 from app.api.receipts import EXAMPLES, LatentOrigin, Receipt, SeedOrigin
 from app.api.service import Deadline, ServiceOf
 from app.api.uploads import MULTIPART, read_form
@@ -26,7 +28,7 @@ from app.errors import (
 )
 from app.images.raster import media_type_of
 from app.images.receipts import read_receipt
-from app.runtime.model import GenerativeModel
+from app.runtime.model import GenerativeModel, Timing
 from app.runtime.repository import ModelRepository
 from app.runtime.session import RUNTIME
 
@@ -53,10 +55,12 @@ async def replay(request: Request, service: ServiceOf, deadline: Deadline) -> Re
     receipt, picture = await _read(request)
     model = _maker(receipt, service.repository)
     service.limits.check_images(len(receipt.origins), model, "/images")
-    latents = await to_thread.run_sync(_latents, receipt.origins, model)
+    latents, drawing = await _latents(receipt.origins, model, deadline)
     decoded = await model.decode(latents, deadline=deadline)
     said = [_said(origin, latent) for origin, latent in zip(receipt.origins, latents, strict=True)]
-    answer = ImageAnswer(model, receipt.root.operation, decoded.images, latents, decoded.timing, origins=said)
+    answer = ImageAnswer(
+        model, receipt.root.operation, decoded.images, latents, total(drawing, decoded.timing), origins=said
+    )
     response = await answer_images(answer, "png", columns=receipt.columns)
     if picture is not None and picture != response.body:
         detail = "the picture was edited since, or another release of the service encoded it"
@@ -108,20 +112,37 @@ def _changed(changes: list[FieldError]) -> ReceiptNotReproducible:
     return ReceiptNotReproducible("; ".join(f"{part.pointer[1:]}: {part.detail}" for part in changes), errors=changes)
 
 
-def _latents(origins: list[SeedOrigin | LatentOrigin], model: GenerativeModel) -> NDArray[np.float32]:
-    return np.stack([_latent(origin, model) for origin in origins])
+async def _latents(
+    origins: list[SeedOrigin | LatentOrigin], model: GenerativeModel, deadline: float
+) -> tuple[NDArray[np.float32], Timing]:
+    """The latents (N,D) of all origins; those of seeds are drawn in one run."""
+    given = iter([_given(origin, model) for origin in origins if isinstance(origin, LatentOrigin)])
+    seeded = [origin for origin in origins if isinstance(origin, SeedOrigin)]
+    drawn, timing = await _drawn(seeded, model, deadline) if seeded else (iter(()), NO_TIME)
+    return np.stack([next(given if isinstance(origin, LatentOrigin) else drawn) for origin in origins]), timing
 
 
-def _latent(origin: SeedOrigin | LatentOrigin, model: GenerativeModel) -> NDArray[np.float32]:
-    if isinstance(origin, LatentOrigin):
-        check_length(len(origin.latent), model.manifest.latent.size, "/latent")
-        return np.asarray(origin.latent, np.float32)
+def _given(origin: LatentOrigin, model: GenerativeModel) -> NDArray[np.float32]:
+    check_length(len(origin.latent), model.manifest.latent.size, "/latent")
+    return np.asarray(origin.latent, np.float32)
+
+
+async def _drawn(
+    origins: list[SeedOrigin], model: GenerativeModel, deadline: float
+) -> tuple[Iterator[NDArray[np.float32]], Timing]:
     if "sample" not in model.capabilities:
         raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
-    latents = model.seed_latents(
-        origin.seed, [origin.index], temperature=origin.temperature, truncation=origin.truncation
-    )
-    return latents.reshape(-1)
+    noise = await to_thread.run_sync(_noise, origins, model)
+    drawn = await model.latents_of(noise, deadline=deadline)
+    return iter(drawn.latents), drawn.timing
+
+
+def _noise(origins: list[SeedOrigin], model: GenerativeModel) -> NDArray[np.float32]:
+    rows = [
+        model.seed_noise(origin.seed, [origin.index], temperature=origin.temperature, truncation=origin.truncation)
+        for origin in origins
+    ]
+    return np.concatenate(rows)
 
 
 def _said(origin: SeedOrigin | LatentOrigin, latent: NDArray[np.float32]) -> dict[str, Any]:

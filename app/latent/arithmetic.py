@@ -26,8 +26,8 @@ def rescale_to_typical(latent: Floats) -> Floats:
 
 
 def log_prior_nats(latents: Floats, prior: PriorKind) -> Doubles | None:
-    """log p(z) in nats of each latent (N,D), as (N,); None where the space has no prior."""
-    if prior == "none":
+    """log p(z) in nats of each latent (N,D), as (N,); None where no formula gives it: no prior, or a learned one."""
+    if prior != "standard_normal":
         return None
     squares = np.square(latents.astype(np.float64)).sum(axis=1)
     return np.asarray(-0.5 * (squares + latents.shape[1] * math.log(2 * math.pi)))

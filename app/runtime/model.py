@@ -40,6 +40,14 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """Latents (N,D) that the prior made of noise."""
+
+    latents: Floats
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """Pictures (N,H,W,C)."""
 
@@ -164,16 +172,28 @@ class GenerativeModel:
 
         `temperature` scales the noise; `truncation` conditions it on |z| ≤ truncation before that.
         """
-        draw = partial(self.seed_latents, seed, indices, temperature=temperature, truncation=truncation)
-        latents = draw() if len(indices) <= _FEW_ROWS else await asyncio.to_thread(draw)
-        decoded = await self.decode(latents, deadline=deadline)
-        return Samples(latents, decoded.images, decoded.timing)
+        draw = partial(self.seed_noise, seed, indices, temperature=temperature, truncation=truncation)
+        noise = draw() if len(indices) <= _FEW_ROWS else await asyncio.to_thread(draw)
+        drawn = await self.latents_of(noise, deadline=deadline)
+        decoded = await self.decode(drawn.latents, deadline=deadline)
+        return Samples(drawn.latents, decoded.images, _together(drawn.timing, decoded.timing))
 
-    def seed_latents(
-        self, seed: int, indices: Iterable[int], *, temperature: float = 1.0, truncation: float | None = None
+    def seed_noise(
+        self, seed: int, indices: Sequence[int], *, temperature: float = 1.0, truncation: float | None = None
     ) -> Floats:
-        """The latents (N,D) that sampling with this seed gives at `indices`."""
-        return self._noise(seed, indices, truncation=truncation) * np.float32(temperature)
+        """The noise (N, noise size) that sampling with this seed has at `indices`; selectors are left as drawn."""
+        manifest = self.manifest
+        noise = standard_normal(seed, indices, manifest.noise_size, truncation=truncation) * np.float32(temperature)
+        if selectors := manifest.latent.selectors:
+            noise[:, :selectors] = standard_normal(seed, indices, selectors)
+        return noise
+
+    async def latents_of(self, noise: Floats, *, deadline: float | None = None) -> Drawn:
+        """The latents (N,D) that the prior makes of noise (N, noise size): the noise itself where it has no graph."""
+        if "noise_to_latent" not in self._batchers:
+            return Drawn(noise, Timing(0.0, 0.0))
+        answer = await self._ask("noise_to_latent", "sample", {"noise": noise}, deadline)
+        return Drawn(answer.outputs["latent"], _timing(answer))
 
     async def decode(self, latents: Floats, *, deadline: float | None = None) -> Decoded:
         """Pictures of latents (N,D)."""
@@ -252,11 +272,10 @@ class GenerativeModel:
         indices: Iterable[int],
         *,
         copies: int = 1,
-        stream: Stream = Stream.SAMPLE,
-        truncation: float | None = None,
+        stream: Stream,
     ) -> Floats:
-        size = copies * self.manifest.latent.size
-        return standard_normal(seed, indices, size, stream=stream, truncation=truncation)
+        """Noise of the posterior's draws, `copies` an image."""
+        return standard_normal(seed, indices, copies * self.manifest.latent.size, stream=stream)
 
     def _require(self, role: GraphRole, capability: str) -> None:
         if role not in self._batchers:
@@ -269,6 +288,10 @@ class GenerativeModel:
     async def _ask(self, role: GraphRole, capability: str, feeds: Tensors, deadline: float | None) -> Answer:
         self._require(role, capability)
         return await self._batchers[role].submit(feeds, deadline=deadline)
+
+
+def _together(*timings: Timing) -> Timing:
+    return Timing(sum(timing.queue_s for timing in timings), sum(timing.run_s for timing in timings))
 
 
 def _timing(answer: Answer) -> Timing:

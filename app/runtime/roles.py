@@ -26,7 +26,7 @@ def _expected(role: GraphRole, manifest: Manifest) -> tuple[Tensors, Tensors, Te
     latent: Shape = (None, manifest.latent.size)
     match role:
         case "noise_to_latent":
-            raise ModelRejected("noise_to_latent: models whose prior is a graph are not served by this version")
+            return {"noise": (None, manifest.noise_size)}, {"latent": latent}, {}
         case "latent_to_image":
             return {"latent": latent}, {"image": image}, {}
         case "image_to_latent":

@@ -57,7 +57,7 @@ def test_sample_decodes_the_latents_of_its_seed(tmp_path: Path) -> None:
     async def scene(model: GenerativeModel) -> None:
         samples = await model.sample(5, [2, 0])
         np.testing.assert_array_equal(samples.latents, standard_normal(5, [2, 0], 2))
-        np.testing.assert_array_equal(samples.latents, model.seed_latents(5, [2, 0]))
+        np.testing.assert_array_equal(samples.latents, model.seed_noise(5, [2, 0]))
         expected = np.clip(samples.latents @ LinearGaussian().weights.T + 0.5, 0, 1) * 255
         np.testing.assert_allclose(samples.images.reshape(2, 64), expected, atol=0.51)
 
@@ -70,7 +70,7 @@ def test_temperature_scales_and_truncation_bounds_the_noise(tmp_path: Path) -> N
         assert not cold.latents.any()
         assert len(np.unique(cold.images, axis=0)) == 1
         warm = await model.sample(1, range(3), temperature=1.5)
-        np.testing.assert_allclose(warm.latents, 1.5 * model.seed_latents(1, range(3)), rtol=1e-6)
+        np.testing.assert_allclose(warm.latents, 1.5 * model.seed_noise(1, range(3)), rtol=1e-6)
         narrow = await model.sample(1, range(100), truncation=0.5)
         assert np.abs(narrow.latents).max() <= 0.5
 
