@@ -32,7 +32,7 @@ _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 _LAG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-_LAG_SAMPLED_EVERY_S = 0.1
+_SAMPLED_EVERY_S = 0.1
 """Often enough to meet a stall that hurts, seldom enough to cost nothing."""
 
 _LOG_QUEUE_LINES = 10_000
@@ -70,6 +70,7 @@ class Metrics:
             "method",
         )
         self._meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # labels() costs more than inc()
+        self._graphs: dict[str, GraphMeter] = {}
         self._rejected = self._counter("rejected", "Requests answered with a problem, by its code.", "reason")
         self._queue_rows = Gauge(
             "latentserve_queue_rows",
@@ -105,16 +106,22 @@ class Metrics:
 
     def graph_meter(self, graph: str) -> GraphMeter:
         """The metrics of one graph, looked up once."""
-        return GraphMeter(
-            self._queue_rows.labels(graph), self._batch_rows.labels(graph), self._run_seconds.labels(graph)
+        return self._graphs.setdefault(
+            graph,
+            GraphMeter(self._queue_rows.labels(graph), self._batch_rows.labels(graph), self._run_seconds.labels(graph)),
         )
 
-    async def sample_loop_lag(self) -> None:
-        """Note, until cancelled, how late the event loop is: what any request of this process waits on top."""
+    async def sample(self) -> None:
+        """Note, until cancelled, what changes all the time: how late the event loop is, how many rows wait."""
         while True:
-            due = time.monotonic() + _LAG_SAMPLED_EVERY_S
-            await asyncio.sleep(_LAG_SAMPLED_EVERY_S)
+            due = time.monotonic() + _SAMPLED_EVERY_S
+            await asyncio.sleep(_SAMPLED_EVERY_S)
             self._loop_lag.observe(max(0.0, time.monotonic() - due))
+            self._note_queues()
+
+    def _note_queues(self) -> None:
+        for meter in list(self._graphs.values()):  # a scrape is rendered on a thread of its own
+            meter.note_queue()
 
     def set_models(self, models: Iterable[tuple[str, str, str]]) -> None:
         """Replace the published models by these (name, version, status)."""
@@ -122,6 +129,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Everything, in the text format that Prometheus scrapes. Reads files where numbers are shared."""
+        self._note_queues()
         return generate_latest(self._exposed)
 
 
@@ -146,10 +154,15 @@ class GraphMeter:
         self._queue_rows = queue_rows
         self._batch_rows = batch_rows
         self._run_seconds = run_seconds
+        self._waiting = 0
 
     def set_queue_rows(self, rows: int) -> None:
-        """How many rows wait for the graph now."""
-        self._queue_rows.set(rows)
+        """How many rows wait for the graph now: every request says so twice, so it is noted only now and then."""
+        self._waiting = rows
+
+    def note_queue(self) -> None:
+        """Expose the rows that wait now."""
+        self._queue_rows.set(self._waiting)
 
     def observe_run(self, *, rows: int, seconds: float) -> None:
         """One run of `rows` rows took `seconds`."""

@@ -165,7 +165,7 @@ def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], Abstr
             alone=settings.workers == 1,
         )
         await repository.open()
-        sampling = asyncio.create_task(metrics.sample_loop_lag(), name="loop lag")
+        sampling = asyncio.create_task(metrics.sample(), name="metrics")
         try:
             yield
         finally:

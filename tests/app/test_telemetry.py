@@ -66,11 +66,11 @@ def test_metrics_forget_models_that_are_gone() -> None:
 
 
 def test_loop_lag_of_a_blocked_loop_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.telemetry._LAG_SAMPLED_EVERY_S", 0.001)
+    monkeypatch.setattr("app.telemetry._SAMPLED_EVERY_S", 0.001)
     metrics = Metrics()
 
     async def block() -> None:
-        sampling = asyncio.create_task(metrics.sample_loop_lag())
+        sampling = asyncio.create_task(metrics.sample())
         await asyncio.sleep(0)
         threading.Event().wait(0.06)  # on the loop's own thread
         await asyncio.sleep(0.01)

@@ -22,6 +22,7 @@ metrics = Metrics(join_workers())
 for line in sys.stdin:
     metrics.count_rejection("overloaded")
     metrics.graph_meter("a@1 latent_to_image").set_queue_rows(int(line))
+    metrics.render()
     print("done", flush=True)
 """
 
