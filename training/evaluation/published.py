@@ -47,7 +47,11 @@ class PublishedGraphs:
 
     def sample(self, count: int, *, latent_size: int, seed: int = SEED) -> UInt8[np.ndarray, "n h w c"]:
         """The pictures that the service samples with this seed."""
-        return self.decode(standard_normal(seed, range(count), latent_size))
+        if "noise_to_latent" not in self.sessions:
+            return self.decode(standard_normal(seed, range(count), latent_size))
+        size = cast(int, self.sessions["noise_to_latent"].signature.inputs[0].shape[-1])
+        noise = standard_normal(seed, range(count), size)
+        return self.decode(self._in_parts("noise_to_latent", {"noise": noise})["latent"])
 
     def decode(self, latents: Float32[np.ndarray, "n d"]) -> UInt8[np.ndarray, "n h w c"]:
         """Latents as pictures."""
@@ -55,10 +59,11 @@ class PublishedGraphs:
         return to_bytes(images, self.image.pixel_range)
 
     def posterior(self, pictures: UInt8[np.ndarray, "n h w c"]) -> dict[str, Float32[np.ndarray, "n d"]]:
-        """`mean` and, where the encoder has one, `scale` of each picture."""
+        """`mean` and, where the posterior has one, `scale` of each picture; for others the mean is the central draw."""
         size = self.sessions["image_to_latent"].signature.inputs[1].shape[-1]
         noise = np.zeros((len(pictures), cast(int, size)), np.float32)
-        return self._in_parts("image_to_latent", {"image": observe(pictures, self.image), "noise": noise})
+        answer = self._in_parts("image_to_latent", {"image": observe(pictures, self.image), "noise": noise})
+        return {"mean": answer["latent"], **answer}
 
     def realism(self, pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
         """The discriminator's logit of each picture."""
@@ -113,9 +118,16 @@ def active_dimensions(graphs: PublishedGraphs, data: DataSplits) -> tuple[int, .
     """Latent dimensions that say something of validation pictures, by their mean KL to the prior, largest first.
 
     A dimension whose mean KL is below `SMALLEST_ACTIVE_KL_NATS` has collapsed onto the prior: the decoder ignores it.
+    Where the prior is learned, it is the KL to the standard normal after the posteriors' overall mean and spread in
+    that dimension were made 0 and 1. Empty where posteriors have no moments.
     """
     answer = graphs.posterior(subset(data.validation, 1000).pictures)
+    if "scale" not in answer:
+        return ()
     mean, scale = answer["mean"].astype(np.float64), answer["scale"].astype(np.float64)
+    if "noise_to_latent" in graphs.sessions:
+        spread = np.sqrt(mean.var(axis=0) + (scale**2).mean(axis=0))
+        mean, scale = (mean - mean.mean(axis=0)) / spread, scale / spread
     kl = (0.5 * (mean**2 + scale**2 - 1) - np.log(scale)).mean(axis=0)
     ranked = np.argsort(-kl, kind="stable")
     return tuple(int(dimension) for dimension in ranked if kl[dimension] >= SMALLEST_ACTIVE_KL_NATS)
