@@ -251,9 +251,10 @@ class ModelRepository:
     async def _release_memory(self) -> None:
         """Give back to the system what models held that have gone since the last time."""
         staying = [model for model in self._leaving if model() is not None]
-        gone, self._leaving = len(staying) < len(self._leaving), staying
+        gone, self._leaving = len(self._leaving) - len(staying), staying
         if gone:
             await asyncio.to_thread(release_memory)
+            logger.info("the memory of %d models was given back", gone)
 
     async def _poll(self) -> None:
         while True:
