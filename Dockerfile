@@ -3,12 +3,14 @@
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS builder
+# EXTRAS=[telemetry] adds what sends traces.
+ARG EXTRAS=
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN python -m pip install --no-cache-dir --constraint constraints.txt pip \
  && python -m venv --without-pip /opt/venv \
  && python -m pip --python /opt/venv/bin/python install --no-cache-dir \
-      --constraint constraints.txt --build-constraint constraints.txt --only-deps .
+      --constraint constraints.txt --build-constraint constraints.txt --only-deps ".${EXTRAS}"
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="LatentServe" \

@@ -24,11 +24,15 @@ from prometheus_client.registry import Collector
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where `prometheus_client` wants to be told the folder; workers inherit it from their supervisor."""
 
+MEMORY = Path("/dev/shm")  # noqa: S108  a folder of random name is made there
+"""Linux's file system in memory."""
+
 
 @contextmanager
 def shared_folder() -> Iterator[Path]:
     """In the supervisor: a folder for the numbers of the workers that are started within the block."""
-    with tempfile.TemporaryDirectory(prefix="latentserve-metrics-", ignore_cleanup_errors=True) as folder:
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None  # numbers that change all the time need no disk
+    with tempfile.TemporaryDirectory(prefix="latentserve-", dir=memory, ignore_cleanup_errors=True) as folder:
         os.environ[FOLDER_VARIABLE] = folder
         try:
             yield Path(folder)
