@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple
 from pathlib import Path
+from typing import Any
 
 from app.runtime.machine import cpu_model
 from app.runtime.session import RUNTIME, GraphSession
-from app.runtime.tuning import ByHand, Plan, measure
+from app.runtime.tuning import ByHand, Measured, Plan, is_quiet, measure
 
 if sys.platform != "win32":
     import fcntl
@@ -48,22 +49,23 @@ class Planner:
 
     def known(self, sha256: str) -> Plan | None:
         """The plan for a graph, where it needs no measuring."""
-        return self._by_hand.as_plan() or self._cache.get(self._key(sha256))
+        kept = self._cache.get(self._key(sha256))
+        return self._by_hand.as_plan() or (kept.plan if kept and kept.settled else None)
 
     def measured(self, session: GraphSession, open_session: Callable[[int], GraphSession], budget_s: float) -> Plan:
         """The plan for a graph that is open on `plain_threads`; `open_session` opens it on so many.
 
         Of several processes that start together one measures and the others read what it found: side by side they would
-        only measure each other.
+        only measure each other. What was found while the machine was busy is used until it is found quiet.
         """
         key, began = self._key(session.signature.sha256), time.monotonic()
         with self._cache.alone():
-            if plan := self._cache.get(key):
-                return plan
+            kept = self._cache.get(key)
+            if kept and (kept.settled or not is_quiet(session, cores=self._cores)):
+                return kept.plan
             found = measure(session, open_session, self._by_hand, cores=self._cores, budget_s=budget_s)
-            if found.settled:
-                self._cache.put(key, found.plan)
-        fields = {"plan": str(found.plan), "seconds": round(time.monotonic() - began, 2), "kept": found.settled}
+            self._cache.put(key, found)
+        fields = {"plan": str(found.plan), "seconds": round(time.monotonic() - began, 2), "settled": found.settled}
         logger.info("graph %s was measured", session.signature.sha256[:12], extra={"fields": fields})
         return found.plan
 
@@ -72,23 +74,24 @@ class Planner:
 
 
 class PlanCache:
-    """Plans by key in one JSON file of a folder. No folder, or one that cannot be used, holds nothing."""
+    """What was measured, by key, in one JSON file of a folder. No folder, or one that is of no use, holds nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def get(self, key: str) -> Plan | None:
-        """The plan kept under `key`, unless there is none or it makes no sense."""
+    def get(self, key: str) -> Measured | None:
+        """What is kept under `key`, unless that is nothing or makes no sense."""
         try:
-            return Plan(**self._read()[key])
+            kept = self._read()[key]
+            return Measured(Plan(**kept["plan"]), settled=kept["settled"] is True)
         except (KeyError, TypeError, ValueError):
             return None
 
-    def put(self, key: str, plan: Plan) -> None:
-        """Keep a plan, if that can be done."""
+    def put(self, key: str, found: Measured) -> None:
+        """Keep it, if that can be done."""
         if self._folder is None:
             return
-        plans = {name: kept for name, kept in self._read().items() if name != key} | {key: asdict(plan)}
+        plans = {name: kept for name, kept in self._read().items() if name != key} | {key: asdict(found)}
         newest = dict(list(plans.items())[-MOST_PLANS:])
         with suppress(OSError), tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as draft:
             draft.write(json.dumps(newest, indent=1))
@@ -106,10 +109,12 @@ class PlanCache:
                 os.close(lock)
 
     def _lock(self) -> int | None:
-        if self._folder is None or sys.platform == "win32":
+        if self._folder is None:
             return None
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if sys.platform == "win32":
+                return None
             lock = os.open(self._folder / f"{CACHE_FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
@@ -118,7 +123,7 @@ class PlanCache:
             return None
         return lock
 
-    def _read(self) -> dict[str, dict[str, int]]:
+    def _read(self) -> dict[str, dict[str, Any]]:
         if self._folder is None:
             return {}
         try:

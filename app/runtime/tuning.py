@@ -7,6 +7,7 @@ published graph do not depend on their batch, and more threads are only chosen w
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ GAIN = 1.2
 QUIET = 0.8
 """Share of the time that a thread must have a core for: on a busy machine, gains of lanes and threads do not show."""
 _TRIES, _TRY_S = 3, 0.02
+_LOOK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,29 @@ class _Candidate:
     threads: int
     lanes: int
     rate: float = 0.0
-    """Rows a second, the best of all tries."""
+    """Runs a second, the best of all tries."""
+    share: float = 0.0
+    """How much of a core each lane had, the best of all tries."""
+
+    def run(self, feeds: Tensors, repeats: int) -> None:
+        """One try: so many runs on every lane at once."""
+        cpu_s: list[float] = []
+
+        def work() -> None:
+            began = time.thread_time()
+            for _ in range(repeats):
+                self.session.run(feeds)
+            cpu_s.append(time.thread_time() - began)
+
+        lanes = [threading.Thread(target=work) for _ in range(self.lanes)]
+        began = time.perf_counter()
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+        wall_s = time.perf_counter() - began
+        self.rate = max(self.rate, repeats * self.lanes / wall_s)
+        self.share = max(self.share, sum(cpu_s) / (wall_s * self.lanes))
 
 
 @dataclass(slots=True)
@@ -118,6 +142,15 @@ class _Clock:
         return time.monotonic() + seconds < self.deadline
 
 
+def is_quiet(session: GraphSession, *, cores: int) -> bool:
+    """Whether so many runs of a graph get a core each now; a look of some milliseconds."""
+    look = _Candidate(session, 1, min(cores, MOST_LANES))
+    feeds = example_feeds(session.signature, 1)
+    run_s = _Clock(math.inf).time(partial(session.run, feeds))
+    look.run(feeds, _repeats(_LOOK_S, run_s))
+    return look.share >= QUIET
+
+
 def measure(
     session: GraphSession, open_session: Callable[[int], GraphSession], by_hand: ByHand, *, cores: int, budget_s: float
 ) -> Measured:
@@ -137,7 +170,11 @@ def measure(
         _Candidate(session if threads == by_hand.plain_threads else open_session(threads), threads, lanes)
         for threads, lanes in choices
     ]
-    best = _fastest(_trustworthy(candidates, session, feeds, batch), rows(feeds, 0, batch), run_s, clock)
+    candidates = _trustworthy(candidates, session, feeds, batch)
+    _try(candidates, rows(feeds, 0, batch), run_s, clock)
+    if any(candidate.share < QUIET for candidate in candidates if candidate.threads == 1):
+        return Measured(Plan(*_as_a_rule(choices), batch), settled=False)
+    best = _fastest(candidates)
     return Measured(Plan(best.threads, best.lanes, batch), settled=True)
 
 
@@ -213,31 +250,23 @@ def _bytes(session: GraphSession, feeds: Tensors) -> list[bytes]:
     return [array.tobytes() for array in session.run(feeds).values()]
 
 
-def _fastest(candidates: list[_Candidate], feeds: Tensors, run_s: float, clock: _Clock) -> _Candidate:
-    """The first, unless another is clearly faster. They take turns, so that a disturbance meets all of them."""
-    repeats = max(1, round(_TRY_S / run_s))
+def _try(candidates: list[_Candidate], feeds: Tensors, run_s: float, clock: _Clock) -> None:
+    """Run all of them, in turns, so that a disturbance meets everyone."""
+    repeats = _repeats(_TRY_S, run_s)
     for _ in range(_TRIES):
         for candidate in candidates:
             if clock.allows(repeats * run_s):
-                candidate.rate = max(candidate.rate, 1 / _seconds_a_run(candidate, feeds, repeats))
+                candidate.run(feeds, repeats)
+
+
+def _repeats(seconds: float, run_s: float) -> int:
+    return max(1, round(seconds / run_s))
+
+
+def _fastest(candidates: list[_Candidate]) -> _Candidate:
+    """The first, unless another is clearly faster."""
     best = candidates[0]
     for candidate in candidates[1:]:
         if candidate.rate > (GAIN if best is candidates[0] else 1) * best.rate:
             best = candidate
     return best
-
-
-def _seconds_a_run(candidate: _Candidate, feeds: Tensors, repeats: int) -> float:
-    """Wall time of `repeats` runs on every lane at once, by the number of runs."""
-
-    def work() -> None:
-        for _ in range(repeats):
-            candidate.session.run(feeds)
-
-    lanes = [threading.Thread(target=work) for _ in range(candidate.lanes)]
-    began = time.perf_counter()
-    for lane in lanes:
-        lane.start()
-    for lane in lanes:
-        lane.join()
-    return (time.perf_counter() - began) / (repeats * candidate.lanes)

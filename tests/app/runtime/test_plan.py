@@ -38,6 +38,11 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[ByHand]:
     return made
 
 
+def kept(*, lanes: object) -> dict[str, object]:
+    """An entry of the file."""
+    return {"plan": {"threads": 1, "lanes": lanes, "max_batch_rows": 1}, "settled": True}
+
+
 def plan_of(planner: Planner, session: GraphSession) -> Plan:
     """As a version does it."""
     return planner.known(session.signature.sha256) or planner.measured(session, lambda _: session, 1.0)
@@ -79,18 +84,22 @@ def test_what_is_set_by_hand_is_not_measured(session: GraphSession, measurements
     assert not measurements
 
 
-def test_measurement_of_a_busy_machine_is_used_but_not_kept(
+def test_measurement_of_a_busy_machine_holds_until_it_is_quiet(
     session: GraphSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(planning, "measure", lambda *_, **__: Measured(PLAN, settled=False))
+    better = replace(PLAN, lanes=1)
+    found = iter([Measured(PLAN, settled=False), Measured(better, settled=True)])
+    monkeypatch.setattr(planning, "measure", lambda *_, **__: next(found))
     planner = Planner(ByHand(), cores=2, cache_dir=tmp_path)
-    assert plan_of(planner, session) == PLAN
-    assert planner.known(session.signature.sha256) is None
+    monkeypatch.setattr(planning, "is_quiet", lambda *_, **__: False)
+    assert [plan_of(planner, session) for _ in range(2)] == [PLAN, PLAN]
+    monkeypatch.setattr(planning, "is_quiet", lambda *_, **__: True)
+    assert [plan_of(planner, session) for _ in range(2)] == [better, better]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "nonsense", "[]", "{}", '{"KEY": 3}', '{"KEY": {"threads": 1}}'],
+    ["", "nonsense", "[]", "{}", '{"KEY": 3}', '{"KEY": {"plan": 3}}', '{"KEY": {"plan": {"threads": 1}}}'],
 )
 def test_spoilt_cache_is_measured_over(
     session: GraphSession, measurements: list[ByHand], tmp_path: Path, text: str
@@ -106,7 +115,7 @@ def test_spoilt_cache_is_measured_over(
 
 @pytest.mark.parametrize("nonsense", [0, -1, 1e9, 10**9, "2", None, 1.5])
 def test_plan_that_makes_no_sense_is_none(tmp_path: Path, nonsense: object) -> None:
-    (tmp_path / CACHE_FILE).write_text(json.dumps({"k": {"threads": 1, "lanes": nonsense, "max_batch_rows": 1}}))
+    (tmp_path / CACHE_FILE).write_text(json.dumps({"k": kept(lanes=nonsense)}))
     assert PlanCache(tmp_path).get("k") is None
 
 
@@ -120,11 +129,11 @@ def test_place_that_cannot_be_written_does_not_matter(
 
 
 def test_cache_does_not_grow_for_ever(tmp_path: Path) -> None:
-    old = {str(number): {"threads": 1, "lanes": 1, "max_batch_rows": 1} for number in range(MOST_PLANS)}
+    old = {str(number): kept(lanes=1) for number in range(MOST_PLANS)}
     (tmp_path / CACHE_FILE).write_text(json.dumps(old))
     cache = PlanCache(tmp_path)
-    cache.put("new", PLAN)
-    assert cache.get("new") == PLAN
+    cache.put("new", Measured(PLAN, settled=True))
+    assert cache.get("new") == Measured(PLAN, settled=True)
     assert cache.get("0") is None
     assert len(json.loads((tmp_path / CACHE_FILE).read_text())) == MOST_PLANS
     assert list(tmp_path.iterdir()) == [tmp_path / CACHE_FILE]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.errors import ModelRejected
+from app.errors import ModelRejected, Overloaded
 from app.manifest import GraphSignature, TensorSpec
+from app.runtime.batcher import Batcher
 from app.runtime.session import RUNTIME, GraphSession, Interruption, describe_graph, file_sha256
 from tests.app.tiny_models import (
     LinearGaussian,
@@ -212,6 +214,24 @@ def test_run_that_needs_more_memory_than_there_is_says_so_and_the_next_works(gro
         growing.run(large)
     small = {"latent": np.full((1, 1), 3, np.float32)}
     assert growing.run(small)["image"] == 3
+
+
+def test_request_that_needs_more_memory_than_there_is_is_refused_alone(growing: GraphSession) -> None:
+    async def scene() -> None:
+        queue = Batcher(growing.run, max_batch_rows=8, queue_rows=32, name="test")
+        exponents = [3, 55, 4]
+        answers = await asyncio.gather(
+            *(queue.submit({"latent": np.full((1, 1), exponent, np.float32)}) for exponent in exponents),
+            return_exceptions=True,
+        )
+        assert isinstance(answers[1], Overloaded)
+        assert answers[1].retry_after_s
+        for index in (0, 2):
+            assert not isinstance(answers[index], BaseException)
+        assert (await queue.submit({"latent": np.full((1, 1), 5, np.float32)})).outputs["image"] == 5
+        await queue.close()
+
+    asyncio.run(scene())
 
 
 def test_other_faults_of_a_run_are_not_about_memory(growing: GraphSession) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,16 @@ def opener(folder: Path, proto: onnx.ModelProto) -> Open:
 @pytest.fixture
 def deep(tmp_path: Path) -> Open:
     return opener(tmp_path, deep_decoder())
+
+
+def rated(rate: Callable[[tuning._Candidate], float]) -> Callable[..., None]:
+    """In place of trying: candidates are as fast as told."""
+
+    def told(candidates: list[tuning._Candidate], *_: object) -> None:
+        for candidate in candidates:
+            candidate.rate = rate(candidate)
+
+    return told
 
 
 @pytest.fixture
@@ -61,6 +72,19 @@ def test_busy_machine_is_told_and_lanes_follow_the_rule(deep: Open, monkeypatch:
     assert (found.settled, found.plan.threads, found.plan.lanes) == (False, 1, 4)
 
 
+def test_quiet_machine_is_told_from_a_busy_one(deep: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "QUIET", 0.0)
+    assert tuning.is_quiet(deep(1), cores=2)
+    monkeypatch.setattr(tuning, "QUIET", 2.0)
+    assert not tuning.is_quiet(deep(1), cores=2)
+
+
+def test_machine_without_a_core_for_each_lane_is_not_quiet(deep: Open) -> None:
+    cores = len(os.sched_getaffinity(0))
+    found = measure(deep(1), deep, ByHand(lanes=4 * cores), cores=4 * cores, budget_s=30)
+    assert (found.settled, found.plan.lanes) == (False, 4 * cores)
+
+
 def test_one_core_leaves_nothing_to_choose_but_the_batch(deep: Open) -> None:
     found = measure(deep(1), deep, ByHand(), cores=1, budget_s=30)
     assert (found.settled, found.plan.threads, found.plan.lanes) == (True, 1, 1)
@@ -83,7 +107,7 @@ def test_what_is_set_by_hand_stays(deep: Open, by_hand: ByHand, field: str, valu
 @pytest.mark.usefixtures("quiet")
 def test_threads_that_change_a_byte_are_refused(tmp_path: Path, deep: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     # More threads are made to look ever so fast; only their answers speak against them.
-    monkeypatch.setattr(tuning, "_seconds_a_run", lambda candidate, *_: 1 / candidate.threads**3)
+    monkeypatch.setattr(tuning, "_try", rated(lambda candidate: candidate.threads**3))
     assert plan_of(deep, ByHand(lanes=1)).threads == 2
     proto = deep_decoder()
     proto.graph.node[-1].op_type = "HardSigmoid"
@@ -94,9 +118,9 @@ def test_threads_that_change_a_byte_are_refused(tmp_path: Path, deep: Open, monk
 
 @pytest.mark.usefixtures("quiet")
 def test_gain_must_be_clear(deep: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "_seconds_a_run", lambda candidate, *_: 1 / (1 + 0.1 * (candidate.lanes - 1)))
+    monkeypatch.setattr(tuning, "_try", rated(lambda candidate: 1 + 0.1 * (candidate.lanes - 1)))
     assert plan_of(deep).lanes == 1
-    monkeypatch.setattr(tuning, "_seconds_a_run", lambda candidate, *_: 1 / (1 + 0.5 * (candidate.lanes - 1)))
+    monkeypatch.setattr(tuning, "_try", rated(lambda candidate: 1 + 0.5 * (candidate.lanes - 1)))
     assert plan_of(deep).lanes == 2
 
 
