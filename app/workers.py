@@ -11,9 +11,10 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import ProcessCollector, values
@@ -27,17 +28,39 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MEMORY = Path("/dev/shm")  # noqa: S108  a folder of random name is made there
 """Linux's file system in memory."""
 
+_PREFIX, _HELD = "latentserve-", "supervisor"
+
 
 @contextmanager
 def shared_folder() -> Iterator[Path]:
     """In the supervisor: a folder for the numbers of the workers that are started within the block."""
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else None  # numbers that change all the time need no disk
-    with tempfile.TemporaryDirectory(prefix="latentserve-", dir=memory, ignore_cleanup_errors=True) as folder:
+    # Numbers that change all the time need no disk.
+    place = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    _sweep(place)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place, ignore_cleanup_errors=True) as folder:
+        descriptor = _hold(Path(folder))
         os.environ[FOLDER_VARIABLE] = folder
         try:
             yield Path(folder)
         finally:
-            del os.environ[FOLDER_VARIABLE]
+            os.environ.pop(FOLDER_VARIABLE, None)
+            os.close(descriptor)
+
+
+def _hold(folder: Path) -> int:
+    """Show, for as long as the returned descriptor is open, that this folder has a supervisor."""
+    descriptor = os.open(folder / f".{_HELD}", os.O_RDWR | os.O_CREAT, 0o600)
+    _lock(descriptor, fcntl.LOCK_EX)
+    (folder / f".{_HELD}").rename(folder / _HELD)  # under this name it has been locked from the first
+    return descriptor
+
+
+def _sweep(place: Path) -> None:
+    """Remove the folders of supervisors that had no time to."""
+    for held in place.glob(f"{_PREFIX}*/{_HELD}"):
+        with suppress(OSError):  # another user's, or another supervisor swept it
+            if not _is_held(held):
+                shutil.rmtree(held.parent)
 
 
 def join_workers() -> WorkersCollector:

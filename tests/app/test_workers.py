@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.workers import WorkersCollector, living_workers
+from app import workers
+from app.workers import WorkersCollector, living_workers, shared_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,21 +60,21 @@ def numbers(folder: Path) -> dict[str, float]:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are read from /proc")
 def test_worker_that_replaces_a_dead_one_counts_on_in_its_files(tmp_path: Path) -> None:
-    workers = [Worker(tmp_path), Worker(tmp_path)]
-    for worker in workers:
+    crew = [Worker(tmp_path), Worker(tmp_path)]
+    for worker in crew:
         worker.tell(5)
     assert numbers(tmp_path) == {"rejected_total": 2, "queue_rows": 10}
-    assert set(living_workers(tmp_path)) == {worker.popen.pid for worker in workers}
+    assert set(living_workers(tmp_path)) == {worker.popen.pid for worker in crew}
 
-    workers.pop(0).kill()
+    crew.pop(0).kill()
     assert numbers(tmp_path)["rejected_total"] == 2
     files = {path.name for path in tmp_path.iterdir()}
-    workers.append(Worker(tmp_path))
-    workers[-1].tell(1)
+    crew.append(Worker(tmp_path))
+    crew[-1].tell(1)
     assert numbers(tmp_path) == {"rejected_total": 3, "queue_rows": 6}  # the dead one's rows wait no longer
     assert {path.name for path in tmp_path.iterdir()} == files
-    assert set(living_workers(tmp_path)) == {worker.popen.pid for worker in workers}
-    for worker in workers:
+    assert set(living_workers(tmp_path)) == {worker.popen.pid for worker in crew}
+    for worker in crew:
         worker.kill()
     assert living_workers(tmp_path) == []
 
@@ -82,3 +83,15 @@ def test_files_that_are_only_just_opened_are_passed_over(tmp_path: Path) -> None
     (tmp_path / "counter_0.db").touch()
     (tmp_path / "0.worker").touch()
     assert list(WorkersCollector(tmp_path).collect()) == []
+
+
+def test_folder_goes_with_its_supervisor_or_with_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "MEMORY", tmp_path)
+    foreign = tmp_path / "latentserve-foreign"
+    foreign.mkdir()
+    killed = tmp_path / "latentserve-killed"
+    killed.mkdir()
+    (killed / "supervisor").touch()
+    with shared_folder() as first, shared_folder() as second:
+        assert set(tmp_path.iterdir()) == {foreign, first, second}
+    assert set(tmp_path.iterdir()) == {foreign}
