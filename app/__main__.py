@@ -7,6 +7,7 @@ the other; a process that is its own only worker looks at the models folder inst
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import signal
@@ -133,6 +134,8 @@ def served_application() -> FastAPI:
         with _output() as output, logging_to(output, settings.log_format):
             async with watchdog(settings.watchdog_s, supervisor=supervisor), inner(application):
                 service: Service = application.state.service
+                gc.collect()
+                gc.freeze()  # what was loaded stays: collections that walk it again cost the tail of every latency
                 with _draining_on_sigterm(service), _refreshing_on_sighup(service):
                     yield
 
