@@ -1,0 +1,123 @@
+"""A learned prior and a posterior without moments, from training to answers over HTTP."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from starlette.testclient import TestClient
+from torch import Tensor
+
+from app.api.application import create_application
+from app.images.png import encode_png
+from app.latent.noise import Stream, standard_normal
+from app.settings import Settings
+from tests.training.tiny_runs import TINY_VAE, publish, train
+from training.export.trained import TrainedRun
+from training.vae.model import VariationalAutoencoder
+
+LATENT_SIZE = 3
+MODEL = {
+    "prior": {"kind": "mixture", "components": 5},
+    "posterior": {"kind": "flow", "hidden": 8, "couplings": 2},
+    "objective": {"kl": "sampled", "estimator": "doubly_reparameterised", "importance_weighted_share": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of a mixture prior and a flow posterior."""
+    return train(tmp_path_factory.mktemp("priors"), TINY_VAE, model=MODEL)
+
+
+@pytest.fixture(scope="module")
+def trained(run: Path) -> VariationalAutoencoder:
+    model = TrainedRun.load(run).model
+    assert isinstance(model, VariationalAutoencoder)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    models_dir = tmp_path_factory.mktemp("published") / "models"
+    publish(run, models_dir)
+    with TestClient(create_application(Settings(models_dir=models_dir))) as client:
+        yield client
+
+
+def test_manifest_states_prior_selectors_and_graph(client: TestClient) -> None:
+    manifest = client.get("/v1/models/tiny_vae").json()["manifest"]
+    assert (manifest["latent"]["prior"], manifest["latent"]["selectors"]) == ("mixture", 1)
+    noise = next(graph for graph in manifest["graphs"] if graph["role"] == "noise_to_latent")["inputs"][0]
+    assert noise["shape"] == ["batch", 1 + LATENT_SIZE]
+
+
+def test_sample_is_what_the_trained_prior_makes_of_the_noise(
+    client: TestClient, trained: VariationalAutoencoder
+) -> None:
+    found = _post(client, "sample", {"seed": 5, "count": 4, "temperature": 0.7})["images"]
+    noise = standard_normal(5, range(4), 1 + LATENT_SIZE)
+    noise[:, 1:] *= np.float32(0.7)
+    latents = trained.prior.from_noise(torch.from_numpy(noise))
+    np.testing.assert_allclose([image["latent"] for image in found], latents, rtol=1e-4, atol=1e-4)
+
+
+def test_truncation_narrows_components_and_leaves_the_choice_of_one(
+    client: TestClient, trained: VariationalAutoencoder
+) -> None:
+    drawn = _post(client, "sample", {"seed": 1, "count": 50, "truncation": 1e-3})["images"]
+    chooser = torch.from_numpy(standard_normal(1, range(50), 1))
+    centres = trained.prior.from_noise(torch.cat([chooser, torch.zeros(50, LATENT_SIZE)], dim=1))
+    assert len(np.unique(centres.numpy().round(4), axis=0)) == 5
+    np.testing.assert_allclose([image["latent"] for image in drawn], centres, atol=0.01)
+
+
+def test_sample_is_the_same_alone_and_in_company_and_as_a_point(client: TestClient) -> None:
+    together = _post(client, "sample", {"seed": 9, "count": 40})["images"][31]
+    alone = client.get("/v1/models/tiny_vae/sample.png", params={"seed": 9, "index": 31}).content
+    assert alone == base64.b64decode(together["png"])
+    image = _post(client, "arithmetic", {"terms": [{"weight": 1.0, "point": {"seed": 9, "index": 31}}]})["images"][0]
+    assert (image["latent"], image["log_prior_nats"]) == (together["latent"], None)
+
+
+def test_receipt_makes_the_sample_again(client: TestClient) -> None:
+    picture = base64.b64decode(_post(client, "sample", {"seed": 3, "truncation": 1.5})["images"][0]["png"])
+    again = client.post("/v1/replay", content=picture, headers={"Content-Type": "image/png"})
+    assert (again.status_code, again.content) == (200, picture)
+
+
+def test_score_is_that_of_the_checkpoint(client: TestClient, trained: VariationalAutoencoder) -> None:
+    picture, image = _picture()
+    body = {"images": [picture], "samples": 7, "seed": 2}
+    score = _post(client, "score", body)["scores"][0]
+    noise = torch.from_numpy(standard_normal(2, [0], 7 * LATENT_SIZE, stream=Stream.IMPORTANCE)).reshape(1, 7, -1)
+    evidence = trained.evidence(image, noise)
+    assert score["elbo_nats"] == pytest.approx(float(evidence.log_weights().mean()), rel=1e-6, abs=1e-3)
+    kl = float((evidence.log_posterior - evidence.log_prior).mean())
+    assert score["kl_nats"] == pytest.approx(kl, rel=1e-6, abs=1e-3)
+
+
+def test_encoder_without_moments_answers_its_central_draw(client: TestClient, trained: VariationalAutoencoder) -> None:
+    picture, image = _picture()
+    latent = _post(client, "encode", {"images": [picture]})["latents"][0]
+    np.testing.assert_allclose(latent["mean"], trained.posterior(image).central()[0], rtol=1e-4, atol=1e-4)
+    assert latent["scale"] is None
+
+
+def _post(client: TestClient, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post(f"/v1/models/tiny_vae/{operation}", json=body)
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def _picture() -> tuple[str, Tensor]:
+    """Grey noise as base64 PNG, and as the model reads it."""
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
+    image = torch.from_numpy(grey[None, None, :, :, 0] / np.float32(255))
+    return base64.b64encode(encode_png(grey)).decode(), image
