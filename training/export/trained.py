@@ -84,7 +84,8 @@ class TrainedRun:
 
 def model_summary(config: RunConfig) -> str:
     """The model in words for the console: its nets and how many parameters each has."""
-    sizes = [f"{name} {_parameters(net):,}" for name, net in _fresh_model(config).named_children()]
+    parts = _fresh_model(config).named_children()
+    sizes = [f"{name} {count:,}" for name, net in parts if (count := _parameters(net))]
     return f"{config.model.family} of {', '.join(sizes)} parameters"
 
 
