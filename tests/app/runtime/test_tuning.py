@@ -101,7 +101,7 @@ def test_one_core_leaves_nothing_to_choose_but_the_batch(deep: Open) -> None:
     ],
 )
 def test_what_is_set_by_hand_stays(deep: Open, by_hand: ByHand, field: str, value: int) -> None:
-    assert getattr(plan_of(deep, by_hand), field) == value
+    assert getattr(plan_of(deep, by_hand, budget_s=0.2), field) == value
 
 
 @pytest.mark.usefixtures("quiet")
