@@ -56,6 +56,48 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ({"data": {"set": "folder"}}, 'data: data.folder belongs with data.set = "folder", and is needed there'),
         ({"data": {"set": "digits", "folder": "x"}}, "data: data.folder belongs with"),
         ({"model": {"family": "gan", "spectral_norm": True}}, "model: spectral_norm replaces"),
+        ({"model": {"family": "vae", "prior": {"kind": "flow"}}}, 'has no closed form: objective.kl = "sampled"'),
+        ({"model": {"family": "vae", "posterior": {"kind": "flow"}}}, 'has no closed form: objective.kl = "sampled"'),
+        (
+            {"model": {"family": "vae", "objective": {"estimator": "doubly_reparameterised"}}},
+            'model.objective: estimator = "doubly_reparameterised" needs kl = "sampled"',
+        ),
+        (
+            {"model": {"family": "vae", "objective": {"kl": "sampled", "free_bits": 0.1}}},
+            "model.objective: free_bits need the KL of each dimension",
+        ),
+        (
+            {"model": {"family": "vae", "posterior": {"kind": "full_covariance"}, "objective": {"free_bits": 0.1}}},
+            'model: free_bits need the KL of each dimension: posterior.kind = "diagonal"',
+        ),
+        (
+            {
+                "model": {
+                    "family": "vae",
+                    "prior": {"kind": "vamp"},
+                    "posterior": {"kind": "full_covariance"},
+                    "objective": {"kl": "sampled"},
+                }
+            },
+            'prior.kind = "vamp" is a mixture of posteriors',
+        ),
+        (
+            {"model": {"family": "vae", "latent_size": 1, "prior": {"kind": "flow"}, "objective": {"kl": "sampled"}}},
+            "a flow couples dimensions: latent_size must be 2 or more",
+        ),
+        (
+            {
+                "model": {
+                    "family": "vae",
+                    "objective": {
+                        "kl": "sampled",
+                        "estimator": "score_function",
+                        "importance_weighted_share": 0.5,
+                    },
+                }
+            },
+            "the score-function estimator is of the ELBO",
+        ),
         ({"name": "../up"}, "name: String should match pattern"),
         ({"optimiser": {"learning_rate": float("inf")}}, "optimiser.learning_rate: Input should be a finite number"),
         ({"optimiser": {"betas": [0.9, 1.0]}}, "optimiser.betas.1: Input should be less than 1"),

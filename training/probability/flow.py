@@ -100,7 +100,8 @@ class AffineCoupling(FlowStep):
 
     def _shift_and_opening(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         seen = kept if context is None else torch.cat([kept, context], dim=-1)
-        shift, opening = self.body(seen).chunk(2, dim=-1)
+        # Where the net runs in half precision, gate and log gate are still of one number, in full.
+        shift, opening = self.body(seen).to(kept.dtype).chunk(2, dim=-1)
         return shift, opening + OPEN_GATE
 
 

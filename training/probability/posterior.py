@@ -162,7 +162,7 @@ class FlowPosterior(Posterior):
 
 
 class PosteriorFamily(nn.Module):
-    """From the encoder's features (B, F) to q(z|x)."""
+    """From the encoder's features (B, F), in full precision, to q(z|x)."""
 
     def __init__(self, latent_size: int, features: int) -> None:
         super().__init__()
@@ -234,5 +234,5 @@ def make_posterior_family(config: PosteriorConfig, latent_size: int) -> Posterio
 
 
 def _diagonal(features: Float[Tensor, "batch features"]) -> DiagonalPosterior:
-    mean, log_scale = features.float().chunk(2, dim=-1)
+    mean, log_scale = features.chunk(2, dim=-1)
     return DiagonalPosterior(mean, torch.exp(log_scale.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)))

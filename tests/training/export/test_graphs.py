@@ -18,6 +18,7 @@ from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.export.parity import check_parity
 from training.export.to_onnx import write_graph
 from training.gan.model import GenerativeAdversarialNetwork
+from training.probability.posterior import GaussianPosterior
 from training.vae.model import VariationalAutoencoder
 
 VAE_ROLES = ["latent_to_image", "image_to_latent", "image_to_evidence"]
@@ -27,16 +28,32 @@ BATCH_NORM: dict[str, Any] = {"family": "gan", "latent_size": 5, "generator_chan
 SPECTRAL_NORM = BATCH_NORM | {"spectral_norm": True, "discriminator_batch_norm": False, "generator_batch_norm": False}
 
 
+SAMPLED = CONVOLUTIONAL | {"objective": {"kl": "sampled"}}
+FLOW = SAMPLED | {
+    "prior": {"kind": "flow", "couplings": 2, "hidden": 8},
+    "posterior": {"kind": "full_covariance"},
+}
+VAMP = SAMPLED | {"prior": {"kind": "vamp", "components": 5}}
+MIXTURE = SAMPLED | {
+    "prior": {"kind": "mixture", "components": 5},
+    "posterior": {"kind": "flow", "couplings": 2, "hidden": 8},
+}
+PRIOR_ROLES = ["noise_to_latent", "image_to_latent", "image_to_evidence"]
+
+
 @pytest.mark.parametrize(
     ("model", "size", "channels", "roles"),
     [
         (CONVOLUTIONAL, 8, 1, VAE_ROLES),
         (CONVOLUTIONAL, 28, 1, VAE_ROLES[:1]),
         (CONVOLUTIONAL | {"likelihood": "gaussian"}, 32, 3, VAE_ROLES[2:]),
+        (FLOW, 8, 1, PRIOR_ROLES),
+        (VAMP, 8, 1, PRIOR_ROLES[:1] + PRIOR_ROLES[2:]),
+        (MIXTURE, 8, 1, PRIOR_ROLES),
         (BATCH_NORM, 28, 1, GAN_ROLES),
         (SPECTRAL_NORM, 32, 3, GAN_ROLES),
     ],
-    ids=["conv 8", "conv 28", "conv 32 rgb", "batch norm 28", "spectral norm 32 rgb"],
+    ids=["conv 8", "conv 28", "conv 32 rgb", "flow", "vamp", "mixture", "batch norm 28", "spectral norm 32 rgb"],
 )
 def test_graph_computes_what_pytorch_computes_at_any_batch(
     tmp_path: Path, model: dict[str, Any], size: int, channels: int, roles: list[str]
@@ -119,8 +136,12 @@ def _answer(model: TrainedModel, role: str, **inputs: Tensor) -> dict[str, Tenso
                 return {"logit": model.discriminator(inputs["image"])}
             case "image_to_latent":
                 posterior = model.posterior(inputs["image"])
-                mean, scale = posterior.mean, posterior.scale
-                return {"mean": mean, "scale": scale, "latent": mean + scale * inputs["noise"]}
+                latent = {"latent": posterior.draw(inputs["noise"][:, None]).latent[:, 0]}
+                if not isinstance(posterior, GaussianPosterior):
+                    return latent
+                return {"mean": posterior.mean, "scale": posterior.scale, **latent}
+            case "noise_to_latent":
+                return {"latent": model.prior.from_noise(inputs["noise"])}
             case "image_to_evidence":
                 return model.evidence(**inputs)._asdict()
             case _:

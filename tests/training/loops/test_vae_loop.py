@@ -46,8 +46,20 @@ def _one_thread() -> None:
     [
         {"data": {"binarise": True}, "model": {"likelihood": "bernoulli"}},
         {"model": {"nets": "convolutional", "channels": [4, 8]}, "optimiser": {"precision": "bfloat16"}},
+        {
+            "model": {
+                "prior": {"kind": "flow", "couplings": 2, "hidden": 8},
+                "posterior": {"kind": "flow", "couplings": 2, "hidden": 8},
+                "objective": {
+                    "kl": "sampled",
+                    "estimator": "doubly_reparameterised",
+                    "importance_weighted_share": 0.7,
+                },
+            },
+            "optimiser": {"precision": "bfloat16"},
+        },
     ],
-    ids=["dense, binarised", "convolutional, bfloat16"],
+    ids=["dense, binarised", "convolutional, bfloat16", "flows, importance-weighted from step 4 of 15"],
 )
 def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_at: int, changes: dict[str, Any]

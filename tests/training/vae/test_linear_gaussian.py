@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Independent, Normal, kl_divergence
 
 from app.density.bounds import Bounds, bounds
 from app.runtime.session import GraphSession
@@ -75,6 +76,20 @@ def test_both_training_elbos_have_the_expectation_that_theory_gives(kl: str) -> 
     elbo = elbo_terms(inexact.vae, image, noise, kl=kl).elbo.double().reshape(-1, SAMPLES)
     error = elbo.std(dim=1) / SAMPLES**0.5
     assert ((elbo.mean(dim=1) - (inexact.log_density - inexact.gap)).abs() < 5 * error).all()
+
+
+def test_three_forms_of_the_elbo_agree_in_expectation() -> None:
+    """Reconstruction − KL, energy + entropy, and log p(x) − KL(q(z|x) ‖ p(z|x)), each from its own closed forms."""
+    inexact = linear_gaussian(shift=0.4, inflation=1.2)
+    evidence, posterior = _evidence(inexact, SAMPLES), inexact.vae.posterior(inexact.image)
+    normal = Independent(Normal(posterior.mean.double(), posterior.scale.double()), 1)
+    kl = kl_divergence(normal, Independent(Normal(torch.zeros(6, LATENT_SIZE).double(), 1.0), 1))
+    energy = (evidence.log_likelihood + evidence.log_prior).double()
+    first, second = evidence.log_likelihood.double() - kl[:, None], energy + normal.entropy()[:, None]
+    third = inexact.log_density - inexact.gap
+    for form in (first, second, _log_weights(evidence)):
+        error = form.std(dim=1) / SAMPLES**0.5
+        assert ((form.mean(dim=1) - third).abs() < 5 * error).all()
 
 
 def test_exported_graph_gives_exact_bounds_at_sizes_it_never_saw(tmp_path: Path) -> None:
