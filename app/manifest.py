@@ -26,7 +26,7 @@ Family = Literal["autoencoder", "vae", "gan"]
 PriorKind = Literal["none", "standard_normal", "mixture", "vamp", "flow"]
 NOISE_PRIORS: frozenset[PriorKind] = frozenset({"none", "standard_normal"})
 """Those that need no graph: there is nothing to draw, or the noise is the latent."""
-LikelihoodKind = Literal["bernoulli", "gaussian"]
+LikelihoodKind = Literal["bernoulli", "continuous_bernoulli", "gaussian", "logistic_mixture", "categorical"]
 ObservationRule = Literal["threshold", "unit_interval"]
 DType = Literal["float32", "int64"]
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from app.manifest import Likelihood as LikelihoodSpec
 from app.manifest import LikelihoodKind
-from training.probability import bernoulli, gaussian
+from training.probability import bernoulli, continuous_bernoulli, discretised_logistic, gaussian
+from training.probability.discretised_logistic import LEVELS
 
 SMALLEST_SCALE = 1 / 256
 """A Gaussian narrower than one 8-bit step would score the rounding of the pixels, not the picture."""
+SMALLEST_LOG_SCALE, FIRST_LOG_SCALE = -7.0, -2.0
+"""Of a logistic: the least, a quarter of an 8-bit step, and where training starts."""
+COMPONENTS = 10
+"""Logistics in the mixture of a pixel, as in PixelCNN++."""
+NATS_OF_8_BITS = "probability of an 8-bit image"
 
 
 class Likelihood(nn.Module):
@@ -19,12 +27,16 @@ class Likelihood(nn.Module):
 
     spec: LikelihoodSpec
 
-    def mean(self, output: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch c h w"]:
+    def output_channels(self, channels: int) -> int:
+        """How many numbers a pixel the decoder must give for pictures of so many channels."""
+        return channels
+
+    def mean(self, output: Float[Tensor, "*batch outputs h w"]) -> Float[Tensor, "*batch c h w"]:
         """E[x|z]: the picture that is shown."""
         return torch.sigmoid(output)
 
     def log_density(
-        self, x: Float[Tensor, "*batch c h w"], output: Float[Tensor, "*batch c h w"]
+        self, x: Float[Tensor, "*batch c h w"], output: Float[Tensor, "*batch outputs h w"]
     ) -> Float[Tensor, "*batch"]:
         """log p(x|z) per example, in nats; `x` and `output` broadcast over the leading axes."""
         return self._per_pixel(x, output.float()).flatten(start_dim=-3).sum(dim=-1)
@@ -63,10 +75,116 @@ class GaussianLikelihood(Likelihood):
         return gaussian.log_density(x, self.mean(output), self.scale)
 
 
-def make_likelihood(kind: LikelihoodKind) -> Likelihood:
-    """The likelihood that a configuration names."""
+class ContinuousBernoulliLikelihood(Likelihood):
+    """Pixels in [0, 1], each with a density that leans to one end; the decoder gives logits."""
+
+    spec = LikelihoodSpec(kind="continuous_bernoulli", nats_of="density of pixels in [0, 1]", discrete=False)
+
+    def mean(self, output: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch c h w"]:
+        """Not the sigmoid of the logits: the mean lies nearer to ½."""
+        return continuous_bernoulli.mean(output)
+
+    def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
+        return continuous_bernoulli.log_density(x, output)
+
+
+class LogisticMixtureLikelihood(Likelihood):
+    """8-bit pixels by a mixture of discretised logistics (Salimans et al. 2017, section 2.1 and 2.2).
+
+    Each component is of a whole pixel: in colour, green's mean leans on red, and blue's on both. The decoder gives, for
+    every component, a weight, and means and log scales of the channels, and in colour three coefficients.
+    """
+
+    spec = LikelihoodSpec(kind="logistic_mixture", nats_of=NATS_OF_8_BITS, discrete=True)
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def output_channels(self, channels: int) -> int:
+        """A weight, and for each channel a mean, a log scale and, beyond the first, the coefficients before it."""
+        return COMPONENTS * (1 + 2 * channels + channels * (channels - 1) // 2)
+
+    def mean(self, output: Float[Tensor, "*batch outputs h w"]) -> Float[Tensor, "*batch c h w"]:
+        """The components' means, kept within [0, 1], by weight: what the tails take back at the ends is left out."""
+        log_weights, means, _, coefficients = self._parts(output)
+        found = list(means.unbind(dim=-4)[:1])
+        for channel in range(1, self.channels):
+            found.append(_leaning(means, coefficients, found, channel))
+        inside = torch.stack(found, dim=-4).clamp(0, 1)
+        return _paired_sum(log_weights.exp().unsqueeze(-4) * inside)
+
+    def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
+        log_weights, means, log_scales, coefficients = self._parts(output)
+        seen = list(x.unsqueeze(-3).unbind(dim=-4))  # each (*batch, 1, h, w)
+        masses = log_weights
+        for channel in range(self.channels):
+            mean = _leaning(means, coefficients, seen, channel)
+            masses = masses + discretised_logistic.log_mass(seen[channel], mean, log_scales.select(-4, channel))
+        return torch.logsumexp(masses, dim=-3, keepdim=True)
+
+    def _parts(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log weights (*batch, M, h, w); means, log scales and coefficients (*batch, parts, M, h, w)."""
+        parts = output.unflatten(-3, (-1, COMPONENTS))
+        sizes = [1, self.channels, self.channels, parts.shape[-4] - 1 - 2 * self.channels]
+        weights, means, log_scales, coefficients = parts.split(sizes, dim=-4)
+        log_weights = torch.log_softmax(weights.squeeze(-4), dim=-3)
+        return log_weights, means + 0.5, (log_scales + FIRST_LOG_SCALE).clamp(min=SMALLEST_LOG_SCALE), coefficients
+
+
+class CategoricalLikelihood(Likelihood):
+    """8-bit pixels, every level with a probability of its own; the decoder gives 256 logits a pixel and channel."""
+
+    spec = LikelihoodSpec(kind="categorical", nats_of=NATS_OF_8_BITS, discrete=True)
+
+    def output_channels(self, channels: int) -> int:
+        """A logit for each level of each channel."""
+        return LEVELS * channels
+
+    def mean(self, output: Float[Tensor, "*batch outputs h w"]) -> Float[Tensor, "*batch c h w"]:
+        """The levels' average."""
+        probabilities = torch.softmax(output.unflatten(-3, (-1, LEVELS)), dim=-3)
+        levels = torch.arange(LEVELS, device=output.device, dtype=output.dtype) / (LEVELS - 1)
+        return _paired_sum(probabilities * levels[:, None, None])
+
+    def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
+        log_masses = torch.log_softmax(output.unflatten(-3, (-1, LEVELS)), dim=-3)
+        level = torch.round(x * (LEVELS - 1)).long().unsqueeze(-3)
+        level, log_masses = torch.broadcast_tensors(level, log_masses)
+        chosen: Tensor = log_masses.gather(-3, level[..., :1, :, :])
+        return chosen.squeeze(-3)
+
+
+def make_likelihood(kind: LikelihoodKind, channels: int = 1) -> Likelihood:
+    """The likelihood that a configuration names, of pictures with so many channels."""
     match kind:
         case "bernoulli":
             return BernoulliLikelihood()
+        case "continuous_bernoulli":
+            return ContinuousBernoulliLikelihood()
         case "gaussian":
             return GaussianLikelihood()
+        case "logistic_mixture":
+            return LogisticMixtureLikelihood(channels)
+        case "categorical":
+            return CategoricalLikelihood()
+
+
+def _paired_sum(terms: Float[Tensor, "*batch terms h w"]) -> Float[Tensor, "*batch h w"]:
+    """The sum over the third axis from the end, by adding its halves until one term is left.
+
+    Exported, a reduction adds in an order that depends on the batch's size; a picture must be the same bytes in any.
+    """
+    while (count := terms.shape[-3]) > 1:
+        first, second, left = terms.split([count // 2, count // 2, count % 2], dim=-3)
+        terms = torch.cat([first + second, left], dim=-3) if count % 2 else first + second
+    return terms.squeeze(-3)
+
+
+def _leaning(means: Tensor, coefficients: Tensor, before: Sequence[Tensor], channel: int) -> Tensor:
+    """A channel's component means, moved by the channels before it; coefficients stand in the order gr, br, bg."""
+    mean = means.select(-4, channel)
+    first = channel * (channel - 1) // 2
+    for other in range(channel):
+        mean = mean + torch.tanh(coefficients.select(-4, first + other)) * (before[other] - 0.5)
+    return mean

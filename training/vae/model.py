@@ -51,15 +51,17 @@ class VariationalAutoencoder(nn.Module):
     def from_config(cls, config: VaeConfig, data: DataConfig) -> VariationalAutoencoder:
         """The model that an experiment describes, freshly initialised from torch's global generator."""
         shape = (data.channels, data.size, data.size)
+        likelihood = make_likelihood(config.likelihood, data.channels)
+        painted = (likelihood.output_channels(data.channels), data.size, data.size)
         family = make_posterior_family(config.posterior, config.latent_size)
         match config.nets:
             case "dense":
                 encoder: nn.Module = DenseEncoder(shape, config.hidden, family.features)
-                decoder: nn.Module = DenseDecoder(shape, config.hidden, config.latent_size)
+                decoder: nn.Module = DenseDecoder(painted, config.hidden, config.latent_size)
             case "convolutional":
                 encoder = ConvolutionalEncoder(shape, config.channels, config.residual_blocks, family.features)
-                decoder = ConvolutionalDecoder(shape, config.channels, config.residual_blocks, config.latent_size)
-        model = cls(encoder, decoder, make_likelihood(config.likelihood), config.latent_size, family)
+                decoder = ConvolutionalDecoder(painted, config.channels, config.residual_blocks, config.latent_size)
+        model = cls(encoder, decoder, likelihood, config.latent_size, family)
         model.prior = make_prior(config.prior, config.latent_size, shape, model.posterior)
         return model
 
