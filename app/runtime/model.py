@@ -16,16 +16,19 @@ from app.errors import CapabilityNotOffered
 from app.images.pixels import observe, to_bytes
 from app.latent.noise import Stream, standard_normal
 from app.manifest import GraphRole, Manifest
-from app.runtime.batch import Array, Tensors
+from app.runtime.batch import Array, Run, Tensors
 from app.runtime.batcher import Answer, Batcher
 from app.runtime.evidence import fold, unfold
+from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
 from app.runtime.tuning import Plan
 from app.runtime.version import Version
 from app.telemetry import Metrics
 
-_FEW_ROWS, _FEW_NUMBERS = 4, 2**14
-"""Noise to draw and pixels to convert below which a hop to a thread costs more than the work itself."""
+_FEW_ROWS = 4
+"""Rows of noise below which a hop to a thread costs more than drawing them."""
+_PICTURES = "pictures"
+"""An output that no graph has: its images in 8 bits."""
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -109,7 +112,7 @@ class GenerativeModel:
         self._capabilities = version.manifest.capabilities  # derived anew at each look: kept
         self._batchers = {
             role: Batcher(
-                session.run,
+                self._showing(session.run) if role == "latent_to_image" else session.run,
                 max_batch_rows=version.plans[role].max_batch_rows,
                 lanes=version.plans[role].lanes,
                 queue_rows=queue_rows,
@@ -198,9 +201,7 @@ class GenerativeModel:
     async def decode(self, latents: Floats, *, deadline: float | None = None) -> Decoded:
         """Pictures of latents (N,D)."""
         answer = await self._ask("latent_to_image", "decode", {"latent": latents}, deadline)
-        convert = partial(to_bytes, answer.outputs["image"], self.manifest.image.pixel_range)
-        images = convert() if answer.outputs["image"].size <= _FEW_NUMBERS else await asyncio.to_thread(convert)
-        return Decoded(images, _timing(answer))
+        return Decoded(answer.outputs[_PICTURES], _timing(answer))
 
     async def encode(self, pictures: Bytes, *, draws: int = 0, seed: int = 0, deadline: float | None = None) -> Encoded:
         """Posteriors of pictures (N,H,W,C), with `draws` samples each; picture i draws from index i of the seed.
@@ -250,7 +251,8 @@ class GenerativeModel:
             answer = await self._weigh(feeds["image"], feeds["noise"], deadline)
             return Inferred(unfold(answer.outputs, count, samples), _timing(answer))
         answer = await self._ask(role, role, feeds, deadline)
-        return Inferred(answer.outputs, _timing(answer))
+        outputs = {spec.name: answer.outputs[spec.name] for spec in self.manifest.graph(role).outputs}
+        return Inferred(outputs, _timing(answer))
 
     def statistics(self, role: GraphRole) -> GraphStatistics:
         """What one graph has done since it was loaded; KeyError where the version lacks it."""
@@ -276,6 +278,17 @@ class GenerativeModel:
     ) -> Floats:
         """Noise of the posterior's draws, `copies` an image."""
         return standard_normal(seed, indices, copies * self.manifest.latent.size, stream=stream)
+
+    def _showing(self, run: Run) -> Run:
+        """`run`, with its images as pictures beside them: converted a batch at a time, off the event loop."""
+        pixel_range = self.manifest.image.pixel_range
+
+        def run_and_show(feeds: Tensors, interruption: Interruption) -> dict[str, Array]:
+            outputs = run(feeds, interruption)
+            with np.errstate(invalid="ignore"):  # what is not finite is refused by the batcher
+                return {**outputs, _PICTURES: to_bytes(outputs["image"], pixel_range)}
+
+        return run_and_show
 
     def _require(self, role: GraphRole, capability: str) -> None:
         if role not in self._batchers:

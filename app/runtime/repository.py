@@ -166,17 +166,13 @@ class ModelRepository:
         Raises ModelNotFound, with up to three near names, and ModelUnavailable where the files are there but bad.
         """
         name, at, version = ref.partition("@")
-        slots = self._versions(name)
-        if at:
-            slots = {number: slot for number, slot in slots.items() if str(number) == version}
-        if not slots:
-            raise ModelNotFound(self._not_found(ref))
-        models = [slot.model for slot in slots.values() if slot.model]
-        if not models:
-            if name in self._unloaded:
-                raise ModelUnavailable(f"{shorten(ref)} was unloaded by an administrator")
-            raise ModelUnavailable(f"{shorten(ref)} failed to load: {slots[max(slots)].reason}")
-        return models[-1]
+        newest, found = 0, None
+        for (owner, number), slot in self._slots.items():  # one pass: every request comes by here
+            if owner == name and slot.model and number > newest and (not at or str(number) == version):
+                newest, found = number, slot.model
+        if found is None:
+            raise self._missing(ref)
+        return found
 
     def entries(self) -> list[Entry]:
         """The catalogue, by name."""
@@ -206,6 +202,16 @@ class ModelRepository:
             reason=refused[-1] if refused else None,
             manifest=model.manifest if model else slots[version].manifest,
         )
+
+    def _missing(self, ref: str) -> ModelNotFound | ModelUnavailable:
+        """Why `get` finds no model."""
+        name, at, version = ref.partition("@")
+        slots = {number: slot for number, slot in self._versions(name).items() if not at or str(number) == version}
+        if not slots:
+            return ModelNotFound(self._not_found(ref))
+        if name in self._unloaded:
+            return ModelUnavailable(f"{shorten(ref)} was unloaded by an administrator")
+        return ModelUnavailable(f"{shorten(ref)} failed to load: {slots[max(slots)].reason}")
 
     def _not_found(self, ref: str) -> str:
         name = ref.partition("@")[0]
