@@ -35,6 +35,7 @@ def test_log_prior_is_the_normal_density() -> None:
 
 def test_log_prior_is_absent_without_a_prior() -> None:
     assert log_prior_nats(np.zeros((2, 3), np.float32), "none") is None
+    assert log_prior_nats(np.zeros((2, 3), np.float32), "flow") is None
 
 
 def test_traverse_sweeps_each_dimension_alone() -> None:

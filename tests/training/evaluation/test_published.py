@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from training.export.graphs import graphs_of
 from training.export.to_onnx import write_graph
 from training.nets.dense import DenseDecoder
 from training.probability.likelihood import make_likelihood
+from training.probability.prior import GaussianMixturePrior
 from training.vae.model import VariationalAutoencoder
 
 
@@ -80,6 +82,28 @@ def test_active_dimensions_are_those_that_say_something_most_informative_first(t
     pictures = ImageSet(np.random.default_rng(0).integers(0, 256, (300, 3, 3, 1), dtype=np.uint8), None)
     data = DataSplits("noise", pictures, pictures, pictures, None, "0" * 64)
     assert active_dimensions(PublishedGraphs(space, {"image_to_latent": session}), data) == (2, 4, 0)
+
+
+def test_active_dimensions_under_a_learned_prior_depend_on_no_affine_map_of_the_codes(tmp_path: Path) -> None:
+    """The same codes shifted and stretched, scale and all, say as much as before."""
+    found = []
+    for shift, stretch in [(0.0, 1.0), (40.0, 8.0)]:
+
+        class Encoder(nn.Module):
+            def forward(self, image: torch.Tensor, shift: float = shift, stretch: float = stretch) -> torch.Tensor:
+                pixels = image.flatten(1)
+                mean = torch.stack([pixels[:, 0], 3 * pixels[:, 1], 0 * pixels[:, 2]], dim=1)
+                return torch.cat([shift + stretch * mean, torch.full_like(mean, math.log(0.3 * stretch))], dim=1)
+
+        vae = VariationalAutoencoder(Encoder(), DenseDecoder((1, 3, 3), (4,), 3), make_likelihood("bernoulli"), 3)
+        vae.prior = GaussianMixturePrior(3, 2)
+        (folder := tmp_path / str(shift)).mkdir()
+        sessions = {role: _session(vae, (1, 3, 3), 3, role, folder) for role in ("noise_to_latent", "image_to_latent")}
+        space = ImageSpace(height=3, width=3, channels=1, pixel_range=PixelRange(low=0, high=1))
+        pictures = ImageSet(np.random.default_rng(0).integers(0, 256, (300, 3, 3, 1), dtype=np.uint8), None)
+        data = DataSplits("noise", pictures, pictures, pictures, None, "0" * 64)
+        found.append(active_dimensions(PublishedGraphs(space, sessions), data))
+    assert found == [(1, 0), (1, 0)]
 
 
 def _session(

@@ -20,6 +20,7 @@ from training.loops.run_folder import RunFolder
 from training.loops.vae_loop import VaeTraining, train_vae
 from training.loops.vae_pictures import observed
 from training.vae.model import VariationalAutoencoder
+from training.vae.objective import Signal
 
 CPU = torch.device("cpu")
 
@@ -96,6 +97,30 @@ def test_warmup_silences_the_kl_at_first(digits: DataSplits, tmp_path: Path) -> 
     image = observed(digits.test.pictures, None)
     kl = [_kl(_train(config, digits, tmp_path / name), image) for name, config in (("free", free), ("held", held))]
     assert kl[0] > 2 * kl[1]
+
+
+def test_last_share_of_the_run_draws_many_samples_and_beta_is_reached_after_the_warm_up(
+    digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, float]] = []
+    estimate = vae_loop.doubly_reparameterised_signal
+
+    def watched(net: VariationalAutoencoder, image: Tensor, noise: Tensor, *, kl_weight: float) -> Signal:
+        seen.append((noise.shape[1], round(kl_weight, 6)))
+        return estimate(net, image, noise, kl_weight=kl_weight)
+
+    monkeypatch.setattr(vae_loop, "doubly_reparameterised_signal", watched)
+    objective = {
+        "kl": "sampled",
+        "estimator": "doubly_reparameterised",
+        "beta": 2.0,
+        "warmup_epochs": 1,
+        "importance_samples": 7,
+        "importance_weighted_share": 0.4,
+    }
+    _train(_config(model={"objective": objective}), digits, tmp_path)
+    assert [samples for samples, _ in seen] == [1] * 9 + [7] * 6
+    assert [weight for _, weight in seen] == [0.0, 0.4, 0.8, 1.2, 1.6] + [2.0] * 10
 
 
 def test_gradient_is_clipped_to_the_configured_norm(digits: DataSplits, tmp_path: Path) -> None:
