@@ -65,7 +65,8 @@ def test_score_is_that_of_the_checkpoint_given_the_same_noise(served: Served, di
 def test_posterior_is_the_encoder_s_and_draws_use_the_seed(served: Served, digits: DataSplits) -> None:
     pictures = digits.test.pictures[:5]
     with torch.no_grad():
-        mean, scale = _vae(served).posterior(_binary(pictures))
+        posterior = _vae(served).posterior(_binary(pictures))
+    mean, scale = posterior.mean, posterior.scale
     answer = served.post("tiny_vae/encode", _pictures(pictures) | {"draws": 4, "seed": 2})["latents"]
     noise = standard_normal(2, range(5), 4 * 3, stream=Stream.POSTERIOR).reshape(5, 4, 3)
     np.testing.assert_allclose([found["mean"] for found in answer], mean, atol=1e-5)
