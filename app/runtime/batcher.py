@@ -21,6 +21,9 @@ from app.runtime.statistics import GraphStatistics
 from app.telemetry import Metrics
 from app.tracing import record_stage
 
+_CROWD_BATCHES = 2
+"""Full batches that must wait for another lane to be worth a core."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -206,11 +209,18 @@ class Batcher:
             batch.end_if_unwanted()
 
     def _wake(self) -> None:
-        """A lane's worker lives while there is work: one that ended, however, is replaced by the next request."""
-        for lane, worker in enumerate(self._workers):
-            if worker is None or worker.done():
-                self._workers[lane] = asyncio.create_task(self._work(), name=f"{self._name} lane {lane}")
-                return
+        """A lane's worker lives while there is work: one that ended, however, is replaced by the next request.
+
+        Beside a busy lane another is woken for a crowd or for a large request alone: its run takes a core that the
+        event loop would answer single requests on.
+        """
+        idle = [lane for lane, worker in enumerate(self._workers) if worker is None or worker.done()]
+        if idle and (len(idle) == len(self._workers) or self._is_crowded()):
+            self._workers[idle[0]] = asyncio.create_task(self._work(), name=f"{self._name} lane {idle[0]}")
+
+    def _is_crowded(self) -> bool:
+        large = bool(self._queue) and self._queue[0].size > self._max_batch_rows
+        return large or self._waiting_rows >= _CROWD_BATCHES * self._max_batch_rows
 
     async def _work(self) -> None:
         while pieces := self._next_batch():
