@@ -6,6 +6,7 @@ forwards turns codes into noise, which is the direction that densities need; `in
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
@@ -27,16 +28,16 @@ class Mapped(NamedTuple):
     log_determinant: Float[Tensor, "*batch"]
 
 
-class FlowStep(nn.Module):
+class FlowStep(nn.Module, ABC):
     """One invertible map."""
 
+    @abstractmethod
     def forward(self, x: Float[Tensor, "*batch size"], context: Tensor | None = None) -> Mapped:
         """y and log|det ∂y/∂x|; `context` is what a conditional step may look at besides."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inverse(self, y: Float[Tensor, "*batch size"], context: Tensor | None = None) -> Tensor:
         """The x that `forward` sends to y."""
-        raise NotImplementedError
 
     def settled(self) -> FlowStep:
         """The same map with what follows from its weights alone computed once: what is exported."""

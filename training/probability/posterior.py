@@ -161,7 +161,7 @@ class FlowPosterior(Posterior):
         return self.context[:, None].expand(*rows.shape[:-1], -1)
 
 
-class PosteriorFamily(nn.Module):
+class PosteriorFamily(nn.Module, ABC):
     """From the encoder's features (B, F), in full precision, to q(z|x)."""
 
     def __init__(self, latent_size: int, features: int) -> None:
@@ -169,9 +169,9 @@ class PosteriorFamily(nn.Module):
         self.latent_size = latent_size
         self.features = features
 
+    @abstractmethod
     def forward(self, features: Float[Tensor, "batch features"]) -> Posterior:
         """The posterior that each image's features describe."""
-        raise NotImplementedError
 
 
 class DiagonalFamily(PosteriorFamily):

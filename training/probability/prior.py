@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class Components(NamedTuple):
     log_weights: Float[Tensor, " components"]
 
 
-class Prior(nn.Module):
+class Prior(nn.Module, ABC):
     """p(z) over latents of `latent_size` numbers, from `noise_size` numbers of noise.
 
     The first `selectors` numbers of the noise only choose a component: scaling them would mean nothing.
@@ -46,13 +47,13 @@ class Prior(nn.Module):
         """Numbers of noise behind one latent."""
         return self.selectors + self.latent_size
 
+    @abstractmethod
     def log_density(self, latent: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
         """log p(z)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def from_noise(self, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, "batch size"]:
         """The latents that standard normal noise becomes: distributed as p(z)."""
-        raise NotImplementedError
 
     def settled(self) -> Prior:
         """The same prior with what follows from its weights alone computed once: what is exported."""
@@ -105,9 +106,9 @@ class MixturePrior(Prior):
 
     selectors = 1
 
+    @abstractmethod
     def components(self) -> Components:
         """The Gaussians and their weights."""
-        raise NotImplementedError
 
     def log_density(self, latent: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
         """log Σ wₖ N(z; meanₖ, scaleₖ²)."""
