@@ -1,6 +1,6 @@
 """PNG files of 8-bit pictures, with or without a receipt: the two or three chunks that they need, written directly.
 
-Pillow's encoder searches filters and compresses hard; for the small pictures served here that takes four times as long
+Pillow's encoder searches filters and compresses hard; for the small pictures served here that takes twice as long
 (`benchmarks/encoding.py`) and does not make the files smaller. PNG specification, third edition: 5 (chunks), 11.2
 (critical chunks), 11.3.3.4 (iTXt).
 """
