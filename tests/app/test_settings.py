@@ -65,8 +65,9 @@ def test_settings_refuse_an_unknown_variable_with_the_nearest_name(
 
 
 def test_settings_ignore_the_variable_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Settings()
     monkeypatch.setenv("LATENTSERVE_DATA_DIR", "/anywhere")
-    Settings()
+    assert Settings() == before
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ JSON = {"Content-Type": "application/json"}
 NPY = {"Content-Type": "application/x-npy"}
 
 
-def check(response: Any, status: int, code: str | None = None) -> dict[str, Any]:
+def check_refusal(response: Any, status: int, code: str | None = None) -> dict[str, Any]:
     """`response` is a well-made problem of this status."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"

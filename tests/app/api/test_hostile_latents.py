@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.openapi import TINY_PNG
-from tests.app.api.hostility import JSON, NPY, VAE, check, npy
+from tests.app.api.hostility import JSON, NPY, VAE, check_refusal, npy
 
 RAW = {"Content-Type": "application/octet-stream"}
 
@@ -37,7 +37,7 @@ def _next_good_request_is_served(client: TestClient) -> Iterator[None]:
     ],
 )  # fmt: skip
 def test_wrong_latents_are_refused(client: TestClient, latents: Any) -> None:
-    check(client.post(f"{VAE}/decode", json={"latents": latents}), 422)
+    check_refusal(client.post(f"{VAE}/decode", json={"latents": latents}), 422)
 
 
 def test_latents_at_the_cap_give_a_picture(client: TestClient) -> None:
@@ -72,14 +72,14 @@ def test_latents_at_the_cap_give_a_picture(client: TestClient) -> None:
     ],
 )  # fmt: skip
 def test_wrong_npy_is_refused(client: TestClient, body: bytes) -> None:
-    check(client.post(f"{VAE}/decode", content=body, headers=NPY), 422)
+    check_refusal(client.post(f"{VAE}/decode", content=body, headers=NPY), 422)
 
 
 @pytest.mark.parametrize(
     "body", [b"\0" * 7, b"\0" * 12, np.full(2, np.inf, "<f4").tobytes(), np.full(2, 1e4, "<f4").tobytes()]
 )
 def test_wrong_raw_floats_are_refused(client: TestClient, body: bytes) -> None:
-    check(client.post(f"{VAE}/decode", content=body, headers=RAW), 422)
+    check_refusal(client.post(f"{VAE}/decode", content=body, headers=RAW), 422)
 
 
 @given(st.binary(max_size=120), st.integers(0, 127))
@@ -99,14 +99,16 @@ def test_npy_of_any_bytes_is_read_or_refused(client: TestClient, noise: bytes, s
     ],
 )  # fmt: skip
 def test_wrong_walk_is_refused(client: TestClient, wish: dict[str, Any]) -> None:
-    check(client.post(f"{VAE}/interpolate", json={"points": [{"seed": 1}, {"seed": 2}], "steps": 4} | wish), 422)
+    check_refusal(
+        client.post(f"{VAE}/interpolate", json={"points": [{"seed": 1}, {"seed": 2}], "steps": 4} | wish), 422
+    )
 
 
 @pytest.mark.parametrize(
     "wish", [{"dimensions": []}, {"dimensions": [2]}, {"dimensions": [-1]}, {"extent": 0}, {"extent": 1e9}]
 )
 def test_wrong_traversal_is_refused(client: TestClient, wish: dict[str, Any]) -> None:
-    check(client.post(f"{VAE}/traverse", json={"point": {"seed": 1}, "dimensions": [0]} | wish), 422)
+    check_refusal(client.post(f"{VAE}/traverse", json={"point": {"seed": 1}, "dimensions": [0]} | wish), 422)
 
 
 @pytest.mark.parametrize(
@@ -121,19 +123,19 @@ def test_wrong_traversal_is_refused(client: TestClient, wish: dict[str, Any]) ->
     ],
 )
 def test_wrong_sum_is_refused(client: TestClient, body: dict[str, Any]) -> None:
-    check(client.post(f"{VAE}/arithmetic", json=body), 422)
+    check_refusal(client.post(f"{VAE}/arithmetic", json=body), 422)
 
 
 def test_weight_that_is_no_number_is_refused(client: TestClient) -> None:
     body = b'{"terms": [{"weight": NaN, "point": {"seed": 1}}]}'
-    check(client.post(f"{VAE}/arithmetic", content=body, headers=JSON), 422)
+    check_refusal(client.post(f"{VAE}/arithmetic", content=body, headers=JSON), 422)
 
 
 @pytest.mark.parametrize("samples", [0, -1, 10**6, 4097])
 def test_wrong_number_of_importance_samples_is_refused(client: TestClient, samples: int) -> None:
-    check(client.post(f"{VAE}/score", json={"images": [TINY_PNG], "samples": samples}), 422)
+    check_refusal(client.post(f"{VAE}/score", json={"images": [TINY_PNG], "samples": samples}), 422)
 
 
 @pytest.mark.parametrize("draws", [-1, 257, 10**9])
 def test_wrong_number_of_draws_is_refused(client: TestClient, draws: int) -> None:
-    check(client.post(f"{VAE}/encode", json={"images": [TINY_PNG], "draws": draws}), 422)
+    check_refusal(client.post(f"{VAE}/encode", json={"images": [TINY_PNG], "draws": draws}), 422)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from app.api.openapi import TINY_PNG
-from tests.app.api.hostility import NPY, VAE, check, npy
+from tests.app.api.hostility import NPY, VAE, check_refusal, npy
 
 PNG = base64.b64decode(TINY_PNG)
 FOREIGN = ("GIF", "TIFF", "BMP", "ICO", "PPM", "TGA", "EPS")
@@ -77,7 +77,7 @@ def test_unfit_picture(client: TestClient, data: bytes, kind: str, status: int, 
     if code is None:
         assert response.status_code in (200, 422)
     else:
-        check(response, status, code)
+        check_refusal(response, status, code)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -153,23 +153,23 @@ def test_exif_garbage_is_no_matter(client: TestClient) -> None:
     ],
 )  # fmt: skip
 def test_unfit_base64_is_refused(client: TestClient, text: str, status: int) -> None:
-    body = check(client.post(f"{VAE}/encode", json={"images": [TINY_PNG, text]}), status)
+    body = check_refusal(client.post(f"{VAE}/encode", json={"images": [TINY_PNG, text]}), status)
     assert body["errors"][0]["index"] == 1
 
 
 @pytest.mark.parametrize("images", [[], "x", [1], None, [[TINY_PNG]]])
 def test_images_of_another_shape_are_refused(client: TestClient, images: Any) -> None:
-    check(client.post(f"{VAE}/encode", json={"images": images}), 422)
+    check_refusal(client.post(f"{VAE}/encode", json={"images": images}), 422)
 
 
 def test_too_many_pictures_are_refused_with_the_limit(client: TestClient) -> None:
-    body = check(client.post(f"{VAE}/encode", json={"images": [TINY_PNG] * 257}), 422)
+    body = check_refusal(client.post(f"{VAE}/encode", json={"images": [TINY_PNG] * 257}), 422)
     assert body["errors"][0]["limit"] == 256
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8, 2), (1, 8, 8, 4), (0, 8, 8), (1, 0, 8), (1, 1, 8, 8, 1)])
 def test_array_of_another_shape_is_refused(client: TestClient, shape: tuple[int, ...]) -> None:
-    check(client.post(f"{VAE}/encode", content=npy(np.zeros(shape, np.uint8)), headers=NPY), 422)
+    check_refusal(client.post(f"{VAE}/encode", content=npy(np.zeros(shape, np.uint8)), headers=NPY), 422)
 
 
 def part(name: str, headers: str = "", body: bytes = PNG) -> bytes:
@@ -203,7 +203,7 @@ NAMELESS_PART = b"--B\r\nContent-Disposition: form-data\r\n\r\n1\r\n"
     ],
 )
 def test_broken_form(client: TestClient, kind: str, body: bytes, status: int) -> None:
-    check(client.post(f"{VAE}/encode", content=body, headers={"Content-Type": kind}), status)
+    check_refusal(client.post(f"{VAE}/encode", content=body, headers={"Content-Type": kind}), status)
 
 
 @pytest.mark.parametrize("name", ["../../x", "x" * 3_000, "\u202egnp.x", ""])

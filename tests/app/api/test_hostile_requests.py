@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.openapi import TINY_PNG
-from tests.app.api.hostility import JSON, VAE, check
+from tests.app.api.hostility import JSON, VAE, check_refusal
 
 
 @pytest.fixture(autouse=True)
@@ -47,16 +47,18 @@ def _next_good_request_is_served(client: TestClient) -> Iterator[None]:
 )
 def test_address_that_leads_nowhere(client: TestClient, method: str, address: str, status: int) -> None:
     response = client.request(method, address)
-    check(response, status)
+    check_refusal(response, status)
     assert (status == 405) == ("allow" in response.headers)
 
 
 def test_unknown_model_comes_with_near_names(client: TestClient) -> None:
-    assert "tiny_vae" in check(client.get("/v1/models/tiny_vea"), 404, "model-not-found")["detail"]
+    assert "tiny_vae" in check_refusal(client.get("/v1/models/tiny_vea"), 404, "model-not-found")["detail"]
 
 
 def test_missing_capability_comes_with_those_there_are(client: TestClient) -> None:
-    body = check(client.post("/v1/models/tiny_gan/score", json={"images": [TINY_PNG]}), 409, "capability-not-offered")
+    body = check_refusal(
+        client.post("/v1/models/tiny_gan/score", json={"images": [TINY_PNG]}), 409, "capability-not-offered"
+    )
     assert "sample" in body["capabilities"]
 
 
@@ -64,15 +66,15 @@ def test_missing_capability_comes_with_those_there_are(client: TestClient) -> No
 def test_unacceptable_type_lists_what_there_is(client: TestClient, address: str) -> None:
     body = {"points": [{"seed": 1}, {"seed": 2}]} if "interpolate" in address else {}
     response = client.post(address, json=body, headers={"Accept": "text/html"})
-    assert "application/json" in check(response, 406, "not-acceptable")["detail"]
+    assert "application/json" in check_refusal(response, 406, "not-acceptable")["detail"]
 
 
 def test_page_type_is_no_form_of_the_catalogue(client: TestClient) -> None:
-    check(client.get("/v1/models", headers={"Accept": "text/html"}), 406)
+    check_refusal(client.get("/v1/models", headers={"Accept": "text/html"}), 406)
 
 
 def test_unknown_format_is_not_acceptable(client: TestClient) -> None:
-    check(client.post(f"{VAE}/sample?format=gif", json={}), 406)
+    check_refusal(client.post(f"{VAE}/sample?format=gif", json={}), 406)
 
 
 @pytest.mark.parametrize("identity", ["x" * 10_000, "a b", "a\x7f", "é", ""])
@@ -88,12 +90,12 @@ def test_bad_traceparent_is_ignored(client: TestClient) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "identity, gzip"])
 def test_compressed_body_is_not_read(client: TestClient, encoding: str) -> None:
-    check(client.post(f"{VAE}/sample", json={}, headers={"Content-Encoding": encoding}), 415)
+    check_refusal(client.post(f"{VAE}/sample", json={}, headers={"Content-Encoding": encoding}), 415)
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon", "1.5", "", "1e3", "٣", "9" * 400])
 def test_bad_timeout_is_refused(client: TestClient, timeout: str) -> None:
-    check(client.post(f"{VAE}/sample", json={}, headers={"X-Timeout-Ms": timeout.encode()}), 422)
+    check_refusal(client.post(f"{VAE}/sample", json={}, headers={"X-Timeout-Ms": timeout.encode()}), 422)
 
 
 def test_long_timeout_is_clipped(client: TestClient) -> None:
@@ -104,7 +106,7 @@ def test_long_timeout_is_clipped(client: TestClient) -> None:
     "query", ["count=1.5", "count=x", "seed=-1", "seed=9223372036854775808", "temprature=1", "columns=0"]
 )
 def test_bad_query_is_refused_with_a_pointer(client: TestClient, query: str) -> None:
-    body = check(client.get(f"{VAE}/sample.png?{query}"), 422)
+    body = check_refusal(client.get(f"{VAE}/sample.png?{query}"), 422)
     assert body["errors"][0]["pointer"] == "/query/" + query.split("=", maxsplit=1)[0]
 
 
@@ -134,13 +136,13 @@ def test_bad_query_is_refused_with_a_pointer(client: TestClient, query: str) -> 
     ],
 )
 def test_broken_json(client: TestClient, body: bytes, status: int, code: str) -> None:
-    check(client.post(f"{VAE}/sample", content=body, headers=JSON), status, code)
+    check_refusal(client.post(f"{VAE}/sample", content=body, headers=JSON), status, code)
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
 def test_body_of_another_type_is_told_what_is_read(client: TestClient, kind: str | None) -> None:
     response = client.post(f"{VAE}/sample", content=b"{}", headers={"Content-Type": kind} if kind else {})
-    check(response, 415)
+    check_refusal(response, 415)
     assert response.headers["accept-post"] == "application/json"
 
 
@@ -162,29 +164,29 @@ def test_content_type_is_read_as_the_standard_says(client: TestClient, kind: str
     ],
 )
 def test_wrong_value_is_refused_with_a_pointer(client: TestClient, wish: dict[str, Any], pointer: str) -> None:
-    body = check(client.post(f"{VAE}/sample", json=wish), 422)
+    body = check_refusal(client.post(f"{VAE}/sample", json=wish), 422)
     assert [error["pointer"] for error in body["errors"]] == [pointer]
 
 
 def test_limit_comes_with_the_refusal(client: TestClient) -> None:
-    assert check(client.post(f"{VAE}/sample", json={"count": 257}), 422)["errors"][0]["limit"] == 256
+    assert check_refusal(client.post(f"{VAE}/sample", json={"count": 257}), 422)["errors"][0]["limit"] == 256
 
 
 def test_many_wrong_values_make_a_short_answer(client: TestClient) -> None:
     response = client.post(f"{VAE}/decode", json={"latents": [["x", "y"]] * 10_000})
-    assert len(check(response, 422)["errors"]) == 20
+    assert len(check_refusal(response, 422)["errors"]) == 20
 
 
 def test_deeply_nested_means_are_refused(client: TestClient) -> None:
     point: dict[str, Any] = {"seed": 1}
     for _ in range(400):
         point = {"mean": [point]}
-    check(client.post(f"{VAE}/arithmetic", json={"terms": [{"point": point}]}), 422)
+    check_refusal(client.post(f"{VAE}/arithmetic", json={"terms": [{"point": point}]}), 422)
 
 
 def test_wide_nested_means_are_refused(client: TestClient) -> None:
     point = {"mean": [{"mean": [{"seed": 1}] * 64}] * 64}
-    check(client.post(f"{VAE}/arithmetic", json={"terms": [{"point": point}]}), 422)
+    check_refusal(client.post(f"{VAE}/arithmetic", json={"terms": [{"point": point}]}), 422)
 
 
 @given(

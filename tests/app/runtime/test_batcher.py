@@ -245,6 +245,8 @@ def test_closing_twice_or_unused_is_harmless() -> None:
         queue = batcher(Graph())
         await queue.close()
         await queue.close()
+        with pytest.raises(ShuttingDown):
+            await submit(queue, 1)
 
     play(scene)
 

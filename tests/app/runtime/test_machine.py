@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.runtime.machine import cpu_model, release_memory, usable_cores
+from app.runtime.machine import cpu_model, usable_cores
 
 ALLOWED = len(os.sched_getaffinity(0))
 
@@ -57,7 +57,3 @@ def test_cpu_has_a_name(tmp_path: Path) -> None:
     system = write(tmp_path, {"proc/cpuinfo": "processor\t: 0\nmodel name\t: Abacus 3000 @ 1 Hz\n"})
     assert cpu_model(system) == "Abacus 3000 @ 1 Hz"
     assert isinstance(cpu_model(tmp_path / "nowhere"), str)
-
-
-def test_releasing_memory_is_harmless() -> None:
-    release_memory()

@@ -92,7 +92,8 @@ def test_graph_that_differs_from_its_signature_is_rejected(decoder: Path, promis
 
 def test_names_of_varying_dimensions_are_free(decoder: Path) -> None:
     renamed = (TensorSpec(name="latent", dtype="float32", shape=("N", 2)),)
-    GraphSession.open(decoder, signature_of(decoder).model_copy(update={"inputs": renamed}))
+    session = GraphSession.open(decoder, signature_of(decoder).model_copy(update={"inputs": renamed}))
+    assert session.signature.inputs == renamed
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\0" * 999])
