@@ -39,6 +39,17 @@ class DataConfig(_Section):
     test_images: PositiveInt | None = None  # None: the published test set, or a tenth of a folder
     background: tuple[int, int, int] = (0, 0, 0)  # what transparent and oddly shaped pictures are laid on
     binarise: bool = False  # draw each pixel as a coin with its grey as odds, anew at every visit
+    fixed_binary_test: bool = False  # of mnist: test on the binary images that published tables are about
+
+    @model_validator(mode="after")
+    def _fixed_test_of_binary_digits(self) -> Self:
+        if self.fixed_binary_test and not (
+            self.set == "mnist" and self.binarise and (self.size, self.channels) == (28, 1)
+        ):
+            raise ValueError(
+                'data.fixed_binary_test needs data.set = "mnist", binarise = true and 28 grey pixels a side'
+            )
+        return self
 
     @model_validator(mode="after")
     def _folder_where_needed(self) -> Self:

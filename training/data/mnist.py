@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from training.config import DataConfig
+from training.data.binarised_mnist import load_binarised_test
 from training.data.download import download
 from training.data.draws import Purpose, bit_generator, permutation
 from training.data.fitting import fit
@@ -130,6 +131,8 @@ def load_published(source: PublishedSet, config: DataConfig, data_dir: Path) -> 
             f"data.validation_images = {config.validation_images} leaves nothing to train on: "
             f"{source.name} has {len(published_train):,} training pictures"
         )
+    if config.fixed_binary_test:
+        published_test = load_binarised_test(data_dir, published_test.labels)
     everything = np.arange(len(published_train))
     train, validation, test = (
         ImageSet(fit(images.pictures, config), images.labels)

@@ -145,9 +145,7 @@ def _likelihood(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) ->
     pictures = binarise(images.pictures, seed=SEED) if config.data.binarise else images.pictures
     samples = config.evaluation.importance_samples
     found = graphs.bounds(pictures, samples=samples)
-    protocol = f"{_of(images, data)}, K = {samples}, " + (
-        f"each binarised once, a pixel's grey as odds (seed {SEED})" if config.data.binarise else "pixels in [0, 1]"
-    )
+    protocol = f"{_of(images, data)}, K = {samples}, {_pixels(config)}"
     tight, loose = Average.of(b.importance_weighted_nats for b in found), Average.of(b.elbo_nats for b in found)
     kl = Average.of(b.kl_nats for b in found)
     return {
@@ -178,6 +176,14 @@ def _discrimination(graphs: PublishedGraphs, config: RunConfig, data: DataSplits
             f"{_of(images, data)} against as many samples (seed {SEED}); it says nothing across models",
         )
     }
+
+
+def _pixels(config: RunConfig) -> str:
+    if config.data.fixed_binary_test:
+        return "the fixed binary images of Larochelle & Murray 2011"
+    if config.data.binarise:
+        return f"each binarised once, a pixel's grey as odds (seed {SEED})"
+    return "pixels in [0, 1]"
 
 
 def _of(images: ImageSet, data: DataSplits) -> str:
