@@ -10,7 +10,8 @@ It imports the standard library and pydantic only, so that anyone may copy or im
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,7 +22,9 @@ MANIFEST_FORMAT = 1
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """What a model name looks like; anything else never touches the disk."""
 
-GraphRole = Literal["noise_to_latent", "latent_to_image", "image_to_latent", "image_to_evidence", "image_to_realism"]
+GraphRole = Literal[
+    "noise_to_latent", "latent_to_image", "image_to_latent", "image_to_evidence", "image_to_realism", "image_to_class"
+]
 Family = Literal["autoencoder", "vae", "gan"]
 PriorKind = Literal["none", "standard_normal", "mixture", "vamp", "flow"]
 NOISE_PRIORS: frozenset[PriorKind] = frozenset({"none", "standard_normal"})
@@ -29,10 +32,13 @@ NOISE_PRIORS: frozenset[PriorKind] = frozenset({"none", "standard_normal"})
 LikelihoodKind = Literal["bernoulli", "continuous_bernoulli", "gaussian", "logistic_mixture", "categorical"]
 ObservationRule = Literal["threshold", "unit_interval"]
 DType = Literal["float32", "int64"]
+LABEL = "label"
+"""The extra input of a conditional graph."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A plain file name: no separators, so it cannot leave the version's folder."""
+ClassName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class _Part(BaseModel):
@@ -55,6 +61,11 @@ class GraphSignature(_Part):
     sha256: Sha256
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def takes_label(self) -> bool:
+        """Whether an input is `label`: int64 (batch,), the index of each row's class."""
+        return any(tensor.name == LABEL for tensor in self.inputs)
 
 
 class PixelRange(_Part):
@@ -188,6 +199,10 @@ class Manifest(_Part):
     family: Family
     image: ImageSpace
     latent: LatentSpace
+    classes: tuple[ClassName, ...] = ()
+    """By index: what `label` inputs choose from, and what `image_to_class` tells apart."""
+    class_probabilities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    """p(y) of each class; empty where all are equally likely."""
     likelihood: Likelihood | None = None
     graphs: tuple[GraphSignature, ...]
     golden: tuple[GoldenCase, ...]
@@ -217,6 +232,30 @@ class Manifest(_Part):
             raise ValueError(f"{self.latent.selectors} selectors leave nothing of {self.noise_size} numbers of noise")
         return self
 
+    @model_validator(mode="after")
+    def _classes_where_needed(self) -> Self:
+        needing = sorted(graph.role for graph in self.graphs if graph.takes_label or graph.role == "image_to_class")
+        if needing and not self.classes:
+            raise ValueError(f"classes must be named for {', '.join(needing)}")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("two classes have the same name")
+        if given := self.class_probabilities:
+            if len(given) != len(self.classes):
+                raise ValueError(f"{len(given)} class probabilities for {len(self.classes)} classes")
+            if not math.isclose(math.fsum(given), 1, abs_tol=1e-6):
+                raise ValueError(f"class probabilities must sum to 1, not to {math.fsum(given):.6g}")
+        return self
+
+    @property
+    def prior_of_labels(self) -> tuple[float, ...]:
+        """p(y) by index: as stated, or uniform; empty without classes."""
+        return self.class_probabilities or (1 / max(1, len(self.classes)),) * len(self.classes)
+
+    @property
+    def conditional_roles(self) -> frozenset[GraphRole]:
+        """The roles whose graphs take a label."""
+        return frozenset(graph.role for graph in self.graphs if graph.takes_label)
+
     @property
     def roles(self) -> frozenset[GraphRole]:
         """The roles that this version has graphs for."""
@@ -225,7 +264,7 @@ class Manifest(_Part):
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What a client may ask of this version, derived from its graphs and prior."""
-        return capabilities(self.roles, self.latent.prior)
+        return capabilities(self.roles, self.latent.prior, self.conditional_roles)
 
     @property
     def noise_size(self) -> int:
@@ -243,8 +282,13 @@ class Manifest(_Part):
         raise KeyError(role)
 
 
-def capabilities(roles: Iterable[GraphRole], prior: PriorKind) -> tuple[str, ...]:
-    """Capabilities in the order that the API lists them. No capability is ever declared: all follow from the graphs."""
+def capabilities(
+    roles: Collection[GraphRole], prior: PriorKind, conditional: Collection[GraphRole] = ()
+) -> tuple[str, ...]:
+    """Capabilities in the order that the API lists them. No capability is ever declared: all follow from the graphs.
+
+    A density p(x|y) classifies as a classifier does: by Bayes' rule.
+    """
     have = frozenset(roles)
     decodes, encodes = "latent_to_image" in have, "image_to_latent" in have
     offered = {
@@ -257,6 +301,7 @@ def capabilities(roles: Iterable[GraphRole], prior: PriorKind) -> tuple[str, ...
         "traverse": decodes,
         "score": "image_to_evidence" in have,
         "realism": "image_to_realism" in have,
+        "classify": "image_to_class" in have or "image_to_evidence" in conditional,
     }
     return tuple(name for name, yes in offered.items() if yes)
 

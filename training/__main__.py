@@ -107,7 +107,7 @@ def _train(options: argparse.Namespace) -> int:
     print(tomli_w.dumps(config.as_toml_document()))
     data = load_splits(config.data, options.data_dir)
     print(data.summary())
-    print(model_summary(config))
+    print(model_summary(config, len(data.classes or ())))
     if options.dry_run:
         return 0
     if options.resume:

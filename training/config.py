@@ -114,6 +114,7 @@ class VaeConfig(_Section):
     channels: Widths = (32, 64)  # convolutional: channels at each halving of the side
     residual_blocks: Annotated[int, Field(ge=0)] = 1  # convolutional: blocks at each resolution
     likelihood: LikelihoodKind = "bernoulli"
+    conditional: bool = False  # encoder and decoder are told the class; the data set must have classes
     prior: PriorConfig = PriorConfig()
     posterior: PosteriorConfig = PosteriorConfig()
     objective: VaeObjectiveConfig = VaeObjectiveConfig()
@@ -127,6 +128,8 @@ class VaeConfig(_Section):
             raise ValueError('free_bits need the KL of each dimension: posterior.kind = "diagonal"')
         if self.prior.kind == "vamp" and self.posterior.kind != "diagonal":
             raise ValueError('prior.kind = "vamp" is a mixture of posteriors: posterior.kind = "diagonal"')
+        if self.prior.kind == "vamp" and self.conditional:
+            raise ValueError('prior.kind = "vamp" is a mixture of posteriors, which need labels: conditional = false')
         if self.latent_size < 2 and "flow" in (self.prior.kind, self.posterior.kind):
             raise ValueError("a flow couples dimensions: latent_size must be 2 or more")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.errors import ModelRejected
-from app.manifest import GraphRole, GraphSignature, Manifest, TensorSpec
+from app.manifest import LABEL, GraphRole, GraphSignature, Manifest, TensorSpec
 
 Shape = tuple[int | None, ...]
 """None where the size varies: the batch, and the samples of `image_to_evidence`."""
@@ -16,7 +16,7 @@ def check_roles(manifest: Manifest) -> None:
     """Hold every graph's signature to its role and to the manifest's image and latent sizes. Raises ModelRejected."""
     for graph in manifest.graphs:
         inputs, outputs, optional = _expected(graph.role, manifest)
-        _check(graph, "input", graph.inputs, inputs, {})
+        _check(graph, "input", graph.inputs, inputs, {LABEL: (None,)})
         _check(graph, "output", graph.outputs, outputs, optional)
 
 
@@ -36,16 +36,19 @@ def _expected(role: GraphRole, manifest: Manifest) -> tuple[Tensors, Tensors, Te
             return {"image": image, "noise": (None, None, manifest.latent.size)}, {**terms}, {}
         case "image_to_realism":
             return {"image": image}, {"logit": (None,)}, {}
+        case "image_to_class":
+            return {"image": image}, {"logits": (None, len(manifest.classes))}, {}
 
 
 def _check(graph: GraphSignature, kind: str, specs: Sequence[TensorSpec], required: Tensors, optional: Tensors) -> None:
-    """Every required tensor is there, nothing unknown is, and shapes are those of the role. All is float32."""
+    """Every required tensor is there, nothing unknown is, and shapes are those of the role. Labels are int64."""
     names = {spec.name for spec in specs}
     if missing := required.keys() - names:
         raise ModelRejected(f"{graph.file}: as {graph.role} it needs the {kind}s {sorted(missing)}")
     for spec in specs:
         shape = required.get(spec.name, optional.get(spec.name))
-        if shape is None or spec.dtype != "float32" or shape != _sizes(spec):
+        dtype = "int64" if spec.name == LABEL else "float32"
+        if shape is None or spec.dtype != dtype or shape != _sizes(spec):
             raise ModelRejected(
                 f"{graph.file}: as {graph.role} it cannot have the {kind} {spec.name} {spec.dtype}{list(spec.shape)}"
             )

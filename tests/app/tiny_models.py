@@ -22,7 +22,9 @@ from onnx import TensorProto, helper, numpy_helper
 from app.images.pixels import to_bytes
 from app.images.png import encode_png
 from app.manifest import (
+    LABEL,
     Calibration,
+    DType,
     GoldenCase,
     GraphRole,
     GraphSignature,
@@ -100,12 +102,14 @@ def graph_signature(folder: Path, role: GraphRole) -> GraphSignature:
 
 
 def golden_case(folder: Path, signature: GraphSignature) -> GoldenCase:
-    """Random inputs (two rows) and what the graph answers to them."""
+    """Random inputs (two rows, labels 0 and 1) and what the graph answers to them."""
     generator = np.random.default_rng(7)
-    feeds = {
+    feeds: dict[str, NDArray[Any]] = {
         spec.name: generator.standard_normal([size if isinstance(size, int) else 2 for size in spec.shape], np.float32)
         for spec in signature.inputs
+        if spec.name != LABEL
     }
+    feeds |= {spec.name: np.arange(2).astype(spec.dtype) for spec in signature.inputs if spec.name == LABEL}
     outputs = GraphSession.open(folder / signature.file, signature).run(feeds)
     return GoldenCase(
         role=signature.role,
@@ -116,16 +120,20 @@ def golden_case(folder: Path, signature: GraphSignature) -> GoldenCase:
     )
 
 
-def as_text(array: NDArray[np.float32]) -> Tensor:
-    """An array as the manifest holds it."""
-    return Tensor(dtype="float32", shape=array.shape, base64=base64.b64encode(array.astype("<f4").tobytes()).decode())
+def as_text(array: NDArray[Any]) -> Tensor:
+    """An array as the manifest holds it: labels as int64, everything else as float32."""
+    dtype: DType = "int64" if array.dtype.kind == "i" else "float32"
+    little_endian = array.astype(np.dtype(dtype).newbyteorder("<"))
+    return Tensor(dtype=dtype, shape=array.shape, base64=base64.b64encode(little_endian.tobytes()).decode())
 
 
 def preview_png(folder: Path, manifest: Manifest) -> bytes:
-    """The image of the latent of ones."""
+    """The image of the latent of ones, of the first class."""
     signature = manifest.graph("latent_to_image")
-    latent = np.ones((1, manifest.latent.size), np.float32)
-    image = GraphSession.open(folder / signature.file, signature).run({"latent": latent})["image"]
+    feeds: dict[str, NDArray[Any]] = {"latent": np.ones((1, manifest.latent.size), np.float32)}
+    if signature.takes_label:
+        feeds[LABEL] = np.zeros(1, np.int64)
+    image = GraphSession.open(folder / signature.file, signature).run(feeds)["image"]
     return encode_png(to_bytes(image, manifest.image.pixel_range)[0])
 
 
@@ -328,8 +336,9 @@ def graph(
 
 
 def value_infos(tensors: dict[str, Shape]) -> list[onnx.ValueInfoProto]:
-    """Float32 tensors of these shapes, names being dimensions that vary."""
-    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name, shape in tensors.items()]
+    """Tensors of these shapes, names being dimensions that vary: labels are int64, everything else float32."""
+    types = {name: TensorProto.INT64 if name == LABEL else TensorProto.FLOAT for name in tensors}
+    return [helper.make_tensor_value_info(name, types[name], list(shape)) for name, shape in tensors.items()]
 
 
 def with_graph(model: TinyModel, role: GraphRole, proto: onnx.ModelProto) -> TinyModel:

@@ -42,6 +42,12 @@ class DataSplits:
     skipped: tuple[str, ...] = ()
     """Files that could not be used, each with the reason: "cats/7.jpg: the picture cannot be decoded"."""
 
+    def class_counts(self) -> tuple[int, ...]:
+        """Training pictures of each class; empty where the set has no classes."""
+        if self.classes is None or self.train.labels is None:
+            return ()
+        return tuple(int(count) for count in np.bincount(self.train.labels, minlength=len(self.classes)))
+
     def summary(self, skipped_shown: int = 10) -> str:
         """In words for the console: the sizes of the splits, and which files were skipped, at most `skipped_shown`."""
         sizes = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test"

@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from pydantic import ValidationError
 
 from app.density.bounds import Bounds
+from app.density.labels import LabelPosterior
 from app.errors import ModelRejected
 from app.images.pixels import observe, to_bytes
 from app.latent.noise import standard_normal
-from app.manifest import Calibration, GraphRole, ImageSpace, Manifest, Metric
+from app.manifest import LABEL, Calibration, GraphRole, ImageSpace, Manifest, Metric
 from app.runtime.session import GraphSession
 from training.config import ConfigError, RunConfig
 from training.data.binarise import binarise
 from training.data.draws import Purpose, bit_generator, permutation
 from training.data.splits import DataSplits, ImageSet
-from training.evaluation.bounds import Average, set_bounds
+from training.evaluation.bounds import Average, joint_bounds, set_bounds
+
+Labels = Int64[np.ndarray, " n"]
 
 SEED = 0
 """Of the subset, the binarisation and the noise of every number here; stated in the protocols."""
@@ -35,6 +38,7 @@ class PublishedGraphs:
 
     image: ImageSpace
     sessions: dict[GraphRole, GraphSession]
+    prior_of_labels: tuple[float, ...] = ()
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest) -> PublishedGraphs:
@@ -43,41 +47,50 @@ class PublishedGraphs:
             sessions = {graph.role: GraphSession.open(folder / graph.file, graph) for graph in manifest.graphs}
         except ModelRejected as error:
             raise ConfigError(f"{folder} must not be served: {error.detail}") from error
-        return cls(manifest.image, sessions)
+        return cls(manifest.image, sessions, manifest.prior_of_labels)
 
-    def sample(self, count: int, *, latent_size: int, seed: int = SEED) -> UInt8[np.ndarray, "n h w c"]:
-        """The pictures that the service samples with this seed."""
+    def sample(
+        self, count: int, *, latent_size: int, seed: int = SEED, labels: Labels | None = None
+    ) -> UInt8[np.ndarray, "n h w c"]:
+        """The pictures that the service samples with this seed and, of a conditional model, these labels."""
         if "noise_to_latent" not in self.sessions:
-            return self.decode(standard_normal(seed, range(count), latent_size))
+            return self.decode(standard_normal(seed, range(count), latent_size), labels)
         size = cast(int, self.sessions["noise_to_latent"].signature.inputs[0].shape[-1])
         noise = standard_normal(seed, range(count), size)
-        return self.decode(self._in_parts("noise_to_latent", {"noise": noise})["latent"])
+        return self.decode(self._in_parts("noise_to_latent", {"noise": noise}, labels)["latent"], labels)
 
-    def decode(self, latents: Float32[np.ndarray, "n d"]) -> UInt8[np.ndarray, "n h w c"]:
+    def decode(self, latents: Float32[np.ndarray, "n d"], labels: Labels | None = None) -> UInt8[np.ndarray, "n h w c"]:
         """Latents as pictures."""
-        images = self._in_parts("latent_to_image", {"latent": latents})["image"]
+        images = self._in_parts("latent_to_image", {"latent": latents}, labels)["image"]
         return to_bytes(images, self.image.pixel_range)
 
-    def posterior(self, pictures: UInt8[np.ndarray, "n h w c"]) -> dict[str, Float32[np.ndarray, "n d"]]:
+    def posterior(
+        self, pictures: UInt8[np.ndarray, "n h w c"], labels: Labels | None = None
+    ) -> dict[str, Float32[np.ndarray, "n d"]]:
         """`mean` and, where the posterior has one, `scale` of each picture; for others the mean is the central draw."""
         size = self.sessions["image_to_latent"].signature.inputs[1].shape[-1]
         noise = np.zeros((len(pictures), cast(int, size)), np.float32)
-        answer = self._in_parts("image_to_latent", {"image": observe(pictures, self.image), "noise": noise})
+        answer = self._in_parts("image_to_latent", {"image": observe(pictures, self.image), "noise": noise}, labels)
         return {"mean": answer["latent"], **answer}
 
     def realism(self, pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
         """The discriminator's logit of each picture."""
         return self._in_parts("image_to_realism", {"image": observe(pictures, self.image)})["logit"]
 
-    def bounds(self, pictures: UInt8[np.ndarray, "n h w c"], *, samples: int) -> list[Bounds]:
-        """The bounds of each picture, as `/score` gives them."""
+    def bounds(
+        self, pictures: UInt8[np.ndarray, "n h w c"], *, samples: int, labels: Labels | None = None
+    ) -> list[Bounds]:
+        """The bounds of each picture, as `/score` gives them: on log p(x|y) where the model is conditional."""
         images = observe(pictures, self.image)
-        return set_bounds(self.sessions["image_to_evidence"], images, samples=samples, seed=SEED)
+        return set_bounds(self.sessions["image_to_evidence"], images, samples=samples, seed=SEED, labels=labels)
 
     def _in_parts(
-        self, role: GraphRole, feeds: dict[str, Float32[np.ndarray, "n ..."]]
+        self, role: GraphRole, feeds: dict[str, Float32[np.ndarray, "n ..."]], labels: Labels | None = None
     ) -> dict[str, Float32[np.ndarray, "n ..."]]:
+        """One graph's answers, a part of the rows at a time; labels go to a graph that takes them."""
         session, count = self.sessions[role], len(next(iter(feeds.values())))
+        if session.signature.takes_label and labels is not None:
+            feeds = {**feeds, LABEL: labels}
         parts = [
             session.run({name: array[start : start + AT_ONCE] for name, array in feeds.items()})
             for start in range(0, count, AT_ONCE)
@@ -107,8 +120,9 @@ def measure(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dic
 
 def calibration(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> Calibration:
     """The ELBO of held-out pictures, read as the service reads an upload."""
-    pictures = subset(data.validation, config.evaluation.calibration_images).pictures
-    values = sorted(round(bound.elbo_nats, 4) for bound in graphs.bounds(pictures, samples=CALIBRATION_SAMPLES))
+    images = subset(data.validation, config.evaluation.calibration_images)
+    found = graphs.bounds(images.pictures, samples=CALIBRATION_SAMPLES, labels=images.labels)
+    values = sorted(round(bound.elbo_nats, 4) for bound in found)
     return Calibration(
         statistic="elbo_nats", values=tuple(values), samples=CALIBRATION_SAMPLES, split=f"validation, n = {len(values)}"
     )
@@ -121,7 +135,8 @@ def active_dimensions(graphs: PublishedGraphs, data: DataSplits) -> tuple[int, .
     Where the prior is learned, it is the KL to the standard normal after the posteriors' overall mean and spread in
     that dimension were made 0 and 1. Empty where posteriors have no moments.
     """
-    answer = graphs.posterior(subset(data.validation, 1000).pictures)
+    images = subset(data.validation, 1000)
+    answer = graphs.posterior(images.pictures, images.labels)
     if "scale" not in answer:
         return ()
     mean, scale = answer["mean"].astype(np.float64), answer["scale"].astype(np.float64)
@@ -144,8 +159,11 @@ def _likelihood(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) ->
     images = subset(data.test, config.evaluation.images)
     pictures = binarise(images.pictures, seed=SEED) if config.data.binarise else images.pictures
     samples = config.evaluation.importance_samples
-    found = graphs.bounds(pictures, samples=samples)
+    found = graphs.bounds(pictures, samples=samples, labels=images.labels)
     protocol = f"{_of(images, data)}, K = {samples}, {_pixels(config)}"
+    if graphs.sessions["image_to_evidence"].signature.takes_label:
+        marginal = _marginal_likelihood(graphs, config, data, ImageSet(pictures, images.labels))
+        return marginal | _under_labels(found, protocol)
     tight, loose = Average.of(b.importance_weighted_nats for b in found), Average.of(b.elbo_nats for b in found)
     kl = Average.of(b.kl_nats for b in found)
     return {
@@ -157,9 +175,47 @@ def _likelihood(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) ->
     }
 
 
+def _under_labels(found: list[Bounds], protocol: str) -> dict[str, Metric]:
+    """Of log p(x|y), each image under its own label."""
+    tight = Average.of(-bound.importance_weighted_nats for bound in found)
+    loose, kl = Average.of(-bound.elbo_nats for bound in found), Average.of(bound.kl_nats for bound in found)
+    given = f"each image's own label given; {protocol}"
+    return {
+        "conditional_negative_log_likelihood_nats": _metric(
+            tight, "nats per image, −log p(x|y)", f"importance-weighted bound; {given}"
+        ),
+        "conditional_negative_elbo_nats": _metric(loose, "nats per image", given),
+        "kl_nats": _metric(kl, "nats per image", given),
+    }
+
+
+def _marginal_likelihood(
+    graphs: PublishedGraphs, config: RunConfig, data: DataSplits, images: ImageSet
+) -> dict[str, Metric]:
+    """Of log p(x) = log Σ p(y) p(x|y), with the samples shared out among the labels, and of argmax p(y|x)."""
+    prior = np.array(graphs.prior_of_labels)
+    samples = -(-config.evaluation.importance_samples // len(prior))
+    seen = observe(images.pictures, graphs.image)
+    session = graphs.sessions["image_to_evidence"]
+    found = joint_bounds(session, seen, classes=len(prior), samples=samples, seed=SEED)
+    over_labels = [LabelPosterior.of(row, prior) for row in found]
+    wrong = np.array([label.most_likely for label in over_labels]) != images.labels
+    protocol = f"{_of(images, data)}, K = {samples} under each of {len(prior)} labels, {_pixels(config)}"
+    return {
+        "negative_log_likelihood_nats": _metric(
+            Average.of(-label.log_marginal for label in over_labels),
+            "nats per image",
+            f"−log Σ p(y) p(x|y) of importance-weighted bounds; {protocol}",
+        ),
+        "classification_error": _metric(
+            Average.of(wrong.astype(np.float64)), "fraction", f"the label of largest p(y|x), by Bayes' rule; {protocol}"
+        ),
+    }
+
+
 def _reconstruction(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
     images = subset(data.test, config.evaluation.images)
-    again = graphs.decode(graphs.posterior(images.pictures)["mean"])
+    again = graphs.decode(graphs.posterior(images.pictures, images.labels)["mean"], images.labels)
     errors = ((again.astype(np.float64) - images.pictures) / 255) ** 2
     per_image = Average.of(errors.mean(axis=(1, 2, 3)))
     return {"reconstruction_mse": _metric(per_image, "of pixels in [0, 1]", f"{_of(images, data)}, posterior mean")}
@@ -167,7 +223,7 @@ def _reconstruction(graphs: PublishedGraphs, config: RunConfig, data: DataSplits
 
 def _discrimination(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
     images = subset(data.test, config.evaluation.images)
-    samples = graphs.sample(len(images), latent_size=config.model.latent_size)
+    samples = graphs.sample(len(images), latent_size=config.model.latent_size, labels=images.labels)
     right = np.concatenate([graphs.realism(images.pictures) > 0, graphs.realism(samples) <= 0])
     return {
         "discriminator_accuracy": _metric(

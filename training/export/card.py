@@ -19,6 +19,9 @@ LIMITS = {
 }
 
 
+LISTED_CLASSES = 20
+
+
 def write_card(manifest: Manifest) -> str:
     """The card as Markdown, from the manifest alone: it cannot say what the manifest does not."""
     parts = [
@@ -48,8 +51,15 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "pictures": f"{image.height}×{image.width}, {image.channels} channel{'s' if image.channels > 1 else ''}",
         "pictures are read as": _observation(manifest),
         "latent": f"{manifest.latent.size} numbers, prior {manifest.latent.prior.replace('_', ' ')}",
+        **({"classes": _classes(manifest)} if manifest.classes else {}),
         **({"likelihood": f"{likelihood.kind}; nats of {likelihood.nats_of}"} if likelihood else {}),
     }
+
+
+def _classes(manifest: Manifest) -> str:
+    names = ", ".join(manifest.classes[:LISTED_CLASSES]) + (", …" if len(manifest.classes) > LISTED_CLASSES else "")
+    told = [graph.role for graph in manifest.graphs if graph.takes_label]
+    return f"{len(manifest.classes)}: {names}" + (f"; the label is an input of {', '.join(told)}" if told else "")
 
 
 def _observation(manifest: Manifest) -> str:
@@ -76,9 +86,15 @@ def _metrics(manifest: Manifest) -> str:
     rows = ["| | value | of | protocol |", "| --- | --- | --- | --- |"]
     for name, metric in manifest.metrics.items():
         error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
-        rows.append(f"| {name.replace('_', ' ')} | {metric.value:.4g}{error} | {metric.unit} | {metric.protocol} |")
+        cells = (name.replace("_", " "), f"{metric.value:.4g}{error}", metric.unit, metric.protocol)
+        rows.append(f"| {' | '.join(map(_cell, cells))} |")
     return "\n".join(rows)
 
 
 def _table(rows: dict[str, str]) -> str:
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {_cell(value)} |" for name, value in rows.items())])
+
+
+def _cell(text: str) -> str:
+    """Within a table p(x|y) must not end a cell."""
+    return text.replace("|", r"\|")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.manifest import GoldenCase, Tensor
+from app.manifest import DType, GoldenCase, Tensor
 from app.runtime.session import GraphSession
 from training.export.graphs import Graph
 from training.export.parity import Tolerance
@@ -31,6 +32,7 @@ def golden_case(graph: Graph, session: GraphSession) -> GoldenCase:
     )
 
 
-def _as_text(array: NDArray[np.float32]) -> Tensor:
-    data = np.ascontiguousarray(array, dtype="<f4").tobytes()
-    return Tensor(dtype="float32", shape=array.shape, base64=base64.b64encode(data).decode())
+def _as_text(array: NDArray[Any]) -> Tensor:
+    dtype: DType = "int64" if array.dtype.kind == "i" else "float32"
+    data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
+    return Tensor(dtype=dtype, shape=array.shape, base64=base64.b64encode(data).decode())

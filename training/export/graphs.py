@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from app.manifest import NOISE_PRIORS, GraphRole
+from app.manifest import LABEL, NOISE_PRIORS, GraphRole
 from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.posterior import FlowFamily, GaussianPosterior
+from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
 TrainedModel = VariationalAutoencoder | GenerativeAdversarialNetwork
@@ -27,21 +28,25 @@ Shapes = Mapping[str, tuple[int | str, ...]]
 class Graph:
     """One role of a model: the module to export, and the names and shapes of its tensors.
 
-    Every input is float32.
+    Every input is float32, but for `label`: int64, below `classes`.
     """
 
     role: GraphRole
     module: nn.Module
     inputs: Shapes
     outputs: tuple[str, ...]
+    classes: int = 0
 
     def random_inputs(self, sizes: Sizes, generator: torch.Generator) -> dict[str, Tensor]:
-        """Inputs of these sizes: images uniform on [0, 1], everything else standard normal."""
+        """Inputs of these sizes: images uniform on [0, 1], labels below `classes`, all else standard normal."""
         found = {}
         for name, shape in self.inputs.items():
             numbers = [sizes[size] if isinstance(size, str) else size for size in shape]
-            draw = torch.rand if name == "image" else torch.randn
-            found[name] = draw(numbers, generator=generator)
+            if name == LABEL:
+                found[name] = torch.randint(self.classes, numbers, generator=generator)
+            else:
+                draw = torch.rand if name == "image" else torch.randn
+                found[name] = draw(numbers, generator=generator)
         return found
 
 
@@ -50,8 +55,8 @@ class _LatentToImage(nn.Module):
         super().__init__()
         self.vae = vae
 
-    def forward(self, latent: Float[Tensor, "batch size"]) -> Float[Tensor, "batch c h w"]:
-        return self.vae.decode(latent)
+    def forward(self, latent: Float[Tensor, "batch size"], label: Labels | None = None) -> Float[Tensor, "batch c h w"]:
+        return self.vae.decode(latent, label)
 
 
 class _NoiseToLatent(nn.Module):
@@ -70,8 +75,10 @@ class _ImageToLatent(nn.Module):
         super().__init__()
         self.vae = vae
 
-    def forward(self, image: Float[Tensor, "batch c h w"], noise: Tensor) -> tuple[Tensor, ...]:
-        posterior = self.vae.posterior(image)
+    def forward(
+        self, image: Float[Tensor, "batch c h w"], noise: Tensor, label: Labels | None = None
+    ) -> tuple[Tensor, ...]:
+        posterior = self.vae.posterior(image, label)
         latent = posterior.draw(noise[:, None]).latent[:, 0]
         return (latent, posterior.mean, posterior.scale) if isinstance(posterior, GaussianPosterior) else (latent,)
 
@@ -81,8 +88,13 @@ class _ImageToEvidence(nn.Module):
         super().__init__()
         self.vae = vae
 
-    def forward(self, image: Float[Tensor, "batch c h w"], noise: Float[Tensor, "batch samples size"]) -> Evidence:
-        return self.vae.evidence(image, noise)
+    def forward(
+        self,
+        image: Float[Tensor, "batch c h w"],
+        noise: Float[Tensor, "batch samples size"],
+        label: Labels | None = None,
+    ) -> Evidence:
+        return self.vae.evidence(image, noise, label)
 
 
 def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_size: int) -> list[Graph]:
@@ -106,17 +118,17 @@ def _prior_graphs(vae: VariationalAutoencoder) -> list[Graph]:
 
 
 def _autoencoder_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
-    size = vae.latent_size
+    """The graphs of decoder, encoder and density; with labels where the model is conditional."""
+    size, classes = vae.latent_size, vae.classes
+    label: Shapes = {LABEL: ("batch",)} if classes else {}
+    read: Shapes = {**image, "noise": ("batch", size), **label}
+    weighed: Shapes = {**image, "noise": ("batch", "samples", size), **label}
     moments = () if isinstance(vae.family, FlowFamily) else ("mean", "scale")
+    terms = ("log_likelihood", "log_prior", "log_posterior")
     return [
-        Graph("latent_to_image", _LatentToImage(vae), latent, ("image",)),
-        Graph("image_to_latent", _ImageToLatent(vae), {**image, "noise": ("batch", size)}, ("latent", *moments)),
-        Graph(
-            "image_to_evidence",
-            _ImageToEvidence(vae),
-            {**image, "noise": ("batch", "samples", size)},
-            ("log_likelihood", "log_prior", "log_posterior"),
-        ),
+        Graph("latent_to_image", _LatentToImage(vae), {**latent, **label}, ("image",), classes),
+        Graph("image_to_latent", _ImageToLatent(vae), read, ("latent", *moments), classes),
+        Graph("image_to_evidence", _ImageToEvidence(vae), weighed, terms, classes),
     ]
 
 

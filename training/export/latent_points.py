@@ -17,7 +17,7 @@ def latent_points(graphs: PublishedGraphs, data: DataSplits, count: int) -> byte
     Two-dimensional latents are their own map; others are projected on their two principal components.
     """
     images = subset(data.test, count)
-    latents = graphs.posterior(images.pictures)["mean"]
+    latents = graphs.posterior(images.pictures, images.labels)["mean"]
     plane, projection = (latents, "latent") if latents.shape[1] == 2 else (principal_plane(latents), "pca")
     labels = [None] * len(images) if images.labels is None else images.labels.tolist()
     points = [

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import tomli_w
+from numpy.typing import NDArray
 
 from app.images.pixels import contact_sheet
 from app.images.png import encode_png
@@ -33,6 +35,7 @@ from training.loops.checkpoint import sync_folder
 from training.vae.model import VariationalAutoencoder
 
 PREVIEW_SAMPLES = 64
+PREVIEW_CLASSES = 10
 MAP_FILE = "map.json"
 
 
@@ -47,7 +50,7 @@ def export_graphs(run: TrainedRun, folder: Path) -> tuple[Manifest, PublishedGra
         signature.role: GraphSession.open(folder / signature.file, signature) for signature in signatures
     }
     manifest = _manifest(run, graphs, signatures, sessions)
-    return manifest, PublishedGraphs(manifest.image, sessions)
+    return manifest, PublishedGraphs(manifest.image, sessions, manifest.prior_of_labels)
 
 
 def publish(run: TrainedRun, data: DataSplits, models_dir: Path) -> Path:
@@ -84,6 +87,7 @@ def _manifest(
     sessions: dict[GraphRole, GraphSession],
 ) -> Manifest:
     config, source = run.config, run.provenance
+    labelled = any(graph.classes for graph in graphs)
     return Manifest(
         name=config.name,
         version=1,
@@ -92,6 +96,8 @@ def _manifest(
         family=config.model.family,
         image=run.image_space,
         latent=run.latent_space,
+        classes=source.classes if labelled else (),
+        class_probabilities=source.class_probabilities if labelled else (),
         likelihood=run.model.likelihood.spec if isinstance(run.model, VariationalAutoencoder) else None,
         graphs=tuple(signatures),
         golden=tuple(golden_case(graph, sessions[graph.role]) for graph in graphs),
@@ -128,12 +134,21 @@ def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data
 
 def _describe(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, staged: Path) -> None:
     """Write everything of a version that is not a graph."""
-    samples = graphs.sample(PREVIEW_SAMPLES, latent_size=manifest.latent.size)
-    (staged / "preview.png").write_bytes(encode_png(contact_sheet(samples)))
+    (staged / "preview.png").write_bytes(encode_png(_preview(manifest, graphs)))
     (staged / "run.toml").write_text(tomli_w.dumps(run.config.as_toml_document()), encoding="utf-8")
     (staged / "card.md").write_text(write_card(manifest), encoding="utf-8")
     text = Manifest.model_validate(manifest.model_dump()).model_dump_json(indent=1)
     (staged / "manifest.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _preview(manifest: Manifest, graphs: PublishedGraphs) -> NDArray[np.uint8]:
+    """A sheet of samples; of a conditional model a column a class (the first ten)."""
+    columns = min(len(manifest.classes), PREVIEW_CLASSES) if manifest.conditional_roles else 0
+    if not columns:
+        return contact_sheet(graphs.sample(PREVIEW_SAMPLES, latent_size=manifest.latent.size))
+    labels = np.tile(np.arange(columns), PREVIEW_SAMPLES // columns)
+    samples = graphs.sample(len(labels), latent_size=manifest.latent.size, labels=labels)
+    return contact_sheet(samples, columns=columns)
 
 
 @contextmanager

@@ -37,10 +37,11 @@ class TrainedRun:
         if not run.checkpoint.exists():
             raise ConfigError(f"{folder} is not the folder of a run: it has no {run.checkpoint.name}")
         config, state = read_config(run.config_file), load_checkpoint(run.checkpoint)
+        provenance = RunProvenance.load(run.provenance_file)
         return cls(
             config=config,
-            model=_averaged_model(config, state),
-            provenance=RunProvenance.load(run.provenance_file),
+            model=_averaged_model(config, state, len(provenance.classes)),
+            provenance=provenance,
             steps=state["step"],
             train_seconds=state["train_seconds"],
         )
@@ -82,9 +83,9 @@ class TrainedRun:
         return graphs_of(self.model, (data.channels, data.size, data.size), self.config.model.latent_size)
 
 
-def model_summary(config: RunConfig) -> str:
-    """The model in words for the console: its nets and how many parameters each has."""
-    parts = _fresh_model(config).named_children()
+def model_summary(config: RunConfig, classes: int = 0) -> str:
+    """The model in words for the console, on data of so many classes: its nets and their numbers of parameters."""
+    parts = _fresh_model(config, classes).named_children()
     sizes = [f"{name} {count:,}" for name, net in parts if (count := _parameters(net))]
     return f"{config.model.family} of {', '.join(sizes)} parameters"
 
@@ -93,14 +94,14 @@ def _parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def _fresh_model(config: RunConfig) -> TrainedModel:
+def _fresh_model(config: RunConfig, classes: int) -> TrainedModel:
     if isinstance(config.model, VaeConfig):
-        return VariationalAutoencoder.from_config(config.model, config.data)
+        return VariationalAutoencoder.from_config(config.model, config.data, classes=classes)
     return GenerativeAdversarialNetwork.from_config(config.model, config.data)
 
 
-def _averaged_model(config: RunConfig, state: Checkpoint) -> TrainedModel:
-    model = _fresh_model(config)
+def _averaged_model(config: RunConfig, state: Checkpoint, classes: int) -> TrainedModel:
+    model = _fresh_model(config, classes)
     if isinstance(model, VariationalAutoencoder):
         model.load_state_dict(state["average"])
     else:

@@ -28,6 +28,9 @@ class RunProvenance:
     hardware: str
     commit: str
     libraries: dict[str, str]
+    classes: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    """Training images of each class."""
 
     @classmethod
     def of(cls, experiment: Path, data: DataSplits, device: torch.device) -> Self:
@@ -41,7 +44,15 @@ class RunProvenance:
             hardware=hardware(device),
             commit=_commit(),
             libraries=libraries,
+            classes=data.classes or (),
+            class_counts=data.class_counts(),
         )
+
+    @property
+    def class_probabilities(self) -> tuple[float, ...]:
+        """p(y): how often each class is among the training images; one without any counts as if it had one."""
+        counts = [max(1, count) for count in self.class_counts]
+        return tuple(count / sum(counts) for count in counts)
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -50,7 +61,9 @@ class RunProvenance:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
+        return cls(**facts | lists)
 
 
 def hardware(device: torch.device) -> str:

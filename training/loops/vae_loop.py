@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from training.config import RunConfig, VaeConfig
@@ -23,7 +22,7 @@ from training.loops.schedule import (
     set_learning_rate,
     step_generator,
 )
-from training.loops.vae_pictures import SHOWN, draw_pictures, observed
+from training.loops.vae_pictures import SHOWN, draw_pictures, observed, told
 from training.vae.model import VariationalAutoencoder
 from training.vae.objective import (
     ElboTerms,
@@ -55,13 +54,13 @@ class VaeTraining:
     train_seconds: float = 0.0
 
     @classmethod
-    def start(cls, config: RunConfig, device: torch.device) -> VaeTraining:
-        """A fresh run: weights drawn from the run's seed."""
+    def start(cls, config: RunConfig, device: torch.device, *, classes: int = 0) -> VaeTraining:
+        """A fresh run on data of so many classes: weights drawn from the run's seed."""
         settings = config.model
         if not isinstance(settings, VaeConfig):
             raise TypeError(f"this loop trains VAEs, the configuration describes a {settings.family}")
         torch.manual_seed(config.seed)
-        net = VariationalAutoencoder.from_config(settings, config.data)
+        net = VariationalAutoencoder.from_config(settings, config.data, classes=classes)
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.Adam(net.parameters(), lr=config.optimiser.learning_rate, betas=config.optimiser.betas)
         return cls(config, settings, device, net, WeightAverage(net, config.optimiser.average_decay), optimiser)
@@ -89,14 +88,14 @@ def train_vae(
     config: RunConfig, data: DataSplits, run: RunFolder, *, device: torch.device, resume: bool, progress: bool
 ) -> VariationalAutoencoder:
     """Train to the last epoch and return the averaged net; pictures, journal and checkpoint go to the run folder."""
-    training = VaeTraining.start(config, device)
+    training = VaeTraining.start(config, device, classes=len(data.classes or ()))
     if resume:
         training.restore(load_checkpoint(run.checkpoint))
     plan = Plan.of(config, len(data.train))
     clock = CheckpointClock(config.checkpoint_every_s)
     with Journal(run.path, plan, done_steps=training.step, progress=progress) as journal:
         for chosen in plan.batches(done_steps=training.step):
-            terms = _optimisation_step(training, plan, data.train.pictures[chosen])
+            terms = _optimisation_step(training, plan, data.train.take(chosen))
             journal.advance()
             if training.step % RECORD_EVERY_STEPS == 0:
                 journal.record(training.step, _training_numbers(terms))
@@ -108,15 +107,16 @@ def train_vae(
     return training.average.average
 
 
-def _optimisation_step(training: VaeTraining, plan: Plan, pictures: NDArray[np.uint8]) -> ElboTerms:
+def _optimisation_step(training: VaeTraining, plan: Plan, batch: ImageSet) -> ElboTerms:
     """One step of Adam on the batch's mean loss; returns the terms before the step."""
     optimiser = training.config.optimiser
     generator = step_generator(training.config.seed, training.step)
-    image = observed(pictures, generator if training.config.data.binarise else None).to(training.device)
+    image = observed(batch.pictures, generator if training.config.data.binarise else None).to(training.device)
+    label = told(training.net, batch.labels)
     samples = _samples(training, plan)
     noise = torch.randn(len(image), samples, training.settings.latent_size, generator=generator).to(training.device)
     with precision(optimiser, training.device):
-        signal = _signal(training, plan, image, noise)
+        signal = _signal(training, plan, image, noise, label)
     factor = learning_rate_factor(optimiser, training.step, plan.total_steps)
     set_learning_rate(training.optimiser, optimiser.learning_rate * factor)
     training.optimiser.zero_grad(set_to_none=True)
@@ -136,20 +136,20 @@ def _samples(training: VaeTraining, plan: Plan) -> int:
     return objective.importance_samples if weighted else 1
 
 
-def _signal(training: VaeTraining, plan: Plan, image: Tensor, noise: Tensor) -> Signal:
+def _signal(training: VaeTraining, plan: Plan, image: Tensor, noise: Tensor, label: Tensor | None) -> Signal:
     """What this step minimises: minus the bound that the configuration names, by the estimator that it names."""
     net, objective = training.net, training.settings.objective
     weight = objective.beta * warmup_weight(training.step / plan.steps_per_epoch, objective.warmup_epochs)
     if objective.kl == "closed_form" and noise.shape[1] == 1:
-        terms = elbo_terms(net, image, noise[:, 0], kl="closed_form", free_bits=objective.free_bits)
+        terms = elbo_terms(net, image, noise[:, 0], kl="closed_form", free_bits=objective.free_bits, label=label)
         return Signal(negative_elbo_loss(terms, kl_weight=weight), terms)
     match objective.estimator:
         case "reparameterised":
-            return importance_weighted_signal(net, image, noise, kl_weight=weight)
+            return importance_weighted_signal(net, image, noise, kl_weight=weight, label=label)
         case "doubly_reparameterised":
-            return doubly_reparameterised_signal(net, image, noise, kl_weight=weight)
+            return doubly_reparameterised_signal(net, image, noise, kl_weight=weight, label=label)
         case "score_function":
-            return score_function_signal(net, image, noise, kl_weight=weight)
+            return score_function_signal(net, image, noise, kl_weight=weight, label=label)
 
 
 def _training_numbers(terms: ElboTerms) -> dict[str, float]:
@@ -166,10 +166,20 @@ def _end_of_epoch(training: VaeTraining, plan: Plan, validation: ImageSet, run: 
     image = observed(watched.pictures, coin).to(training.device)
     noise = torch.randn(len(image), training.settings.latent_size, generator=generator).to(training.device)
     net = training.average.average
+    label = told(net, watched.labels)
     with torch.no_grad(), precision(training.config.optimiser, training.device):
-        parts = zip(image.split(AT_ONCE), noise.split(AT_ONCE), strict=True)
-        elbo = torch.cat([elbo_terms(net, *part, kl=training.settings.objective.kl).elbo for part in parts])
+        elbo = torch.cat([_watched_elbo(training, image, noise, label, part) for part in _parts(len(image))])
         journal.record(training.step, {"validation_elbo_nats": float(elbo.mean())})
         if epoch % training.config.samples_every_epochs == 0 or training.step == plan.total_steps:
             prior_noise = torch.randn(SHOWN, net.prior.noise_size, generator=generator).to(training.device)
             draw_pictures(net, image, prior_noise, watched.labels, run, name=f"epoch_{epoch:04d}")
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + AT_ONCE) for start in range(0, count, AT_ONCE)]
+
+
+def _watched_elbo(training: VaeTraining, image: Tensor, noise: Tensor, label: Tensor | None, part: slice) -> Tensor:
+    label = None if label is None else label[part]
+    kl = training.settings.objective.kl
+    return elbo_terms(training.average.average, image[part], noise[part], kl=kl, label=label).elbo

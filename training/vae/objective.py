@@ -1,7 +1,8 @@
 """Bounds on log p(x) as training signals, per example, in nats: a bound is maximised, a `loss` minimised.
 
 The encoder's gradient comes through the draws (reparameterised), through the draws alone where that is enough (doubly
-reparameterised), or through the density of draws that are taken as given (score function).
+reparameterised), or through the density of draws that are taken as given (score function). With labels, of a model that
+takes them, every bound is on log p(x|y).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from training.probability.gaussian import kl_per_dimension
 from training.probability.posterior import DiagonalPosterior, GaussianPosterior
+from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
 Images = Float[Tensor, "batch c h w"]
@@ -53,6 +55,7 @@ def elbo_terms(
     *,
     kl: Literal["closed_form", "sampled"],
     free_bits: float = 0.0,
+    label: Labels | None = None,
 ) -> ElboTerms:
     """The one-draw ELBO of each image.
 
@@ -60,10 +63,10 @@ def elbo_terms(
     closed form has the lower variance, the sampled one works for any prior and posterior.
     """
     if kl == "sampled":
-        return ElboTerms.of(model.evidence(image, noise[:, None]))
-    posterior = model.posterior(image)
+        return ElboTerms.of(model.evidence(image, noise[:, None], label))
+    posterior = model.posterior(image, label)
     latent = posterior.draw(noise[:, None]).latent
-    reconstruction = model.log_likelihood(image, latent)[:, 0]
+    reconstruction = model.log_likelihood(image, latent, label)[:, 0]
     if free_bits:
         if not isinstance(posterior, DiagonalPosterior):
             raise TypeError(f"free bits need a diagonal posterior, not a {type(posterior).__name__}")
@@ -100,15 +103,25 @@ def importance_weighted_bound(evidence: Evidence, *, kl_weight: float = 1.0) -> 
 
 
 def importance_weighted_signal(
-    model: VariationalAutoencoder, image: Images, noise: Noise, *, kl_weight: float = 1.0
+    model: VariationalAutoencoder,
+    image: Images,
+    noise: Noise,
+    *,
+    kl_weight: float = 1.0,
+    label: Labels | None = None,
 ) -> Signal:
     """Minus the importance-weighted bound, its gradient reparameterised."""
-    evidence = model.evidence(image, noise)
+    evidence = model.evidence(image, noise, label)
     return Signal(-importance_weighted_bound(evidence, kl_weight=kl_weight), ElboTerms.of(evidence))
 
 
 def doubly_reparameterised_signal(
-    model: VariationalAutoencoder, image: Images, noise: Noise, *, kl_weight: float = 1.0
+    model: VariationalAutoencoder,
+    image: Images,
+    noise: Noise,
+    *,
+    kl_weight: float = 1.0,
+    label: Labels | None = None,
 ) -> Signal:
     """The same expected gradient as `importance_weighted_signal`, without the encoder's score (Tucker et al. 2019).
 
@@ -117,10 +130,10 @@ def doubly_reparameterised_signal(
     the gradient of Roeder et al. 2017. Its variance vanishes where q(z|x) is the exact posterior, and does not grow
     with K.
     """
-    posterior = model.posterior(image)
+    posterior = model.posterior(image, label)
     latent, exact = posterior.draw(noise)
     score_free = posterior.held().log_density(latent)
-    evidence = model.joint(image, latent, score_free)
+    evidence = model.joint(image, latent, score_free, label)
     shares = torch.softmax(evidence.log_weights(kl_weight).detach(), dim=1)
     if latent.requires_grad:
         pathwise = (1 - kl_weight + kl_weight * shares)[..., None]
@@ -130,16 +143,21 @@ def doubly_reparameterised_signal(
 
 
 def score_function_signal(
-    model: VariationalAutoencoder, image: Images, noise: Noise, *, kl_weight: float = 1.0
+    model: VariationalAutoencoder,
+    image: Images,
+    noise: Noise,
+    *,
+    kl_weight: float = 1.0,
+    label: Labels | None = None,
 ) -> Signal:
     """The ELBO's gradient without differentiating the draws: E[(log w − b) ∇ log q(z|x)].
 
     Williams 1992; for this bound Mnih & Gregor 2014. The baseline b is the mean log w of the other draws of the batch,
     which does not depend on the draw itself.
     """
-    posterior = model.posterior(image)
+    posterior = model.posterior(image, label)
     latent = posterior.draw(noise).latent.detach()
-    evidence = model.joint(image, latent, posterior.log_density(latent))
+    evidence = model.joint(image, latent, posterior.log_density(latent), label)
     reward = evidence.log_weights(kl_weight).detach()
     baseline = (reward.sum() - reward) / max(1, reward.numel() - 1)
     score = (reward - baseline) * evidence.log_posterior

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from pydantic import BaseModel
 
 from app.errors import ModelRejected
@@ -18,6 +18,7 @@ from app.runtime.plan import Planner
 from app.runtime.session import file_sha256
 from app.runtime.tuning import ByHand
 from app.runtime.version import open_version, read_manifest
+from tests.app.tiny_labelled import tiny_labelled
 from tests.app.tiny_models import TinyModel, edit_manifest, graph, tiny_gan, tiny_vae, with_graph, write_version
 
 PLANNER = Planner(ByHand(threads=1, lanes=1, max_batch_rows=16), cores=1, cache_dir=None)
@@ -121,8 +122,26 @@ def extra_input() -> TinyModel:
     )
 
 
+def float_label() -> TinyModel:
+    """A conditional model whose label is a number with a fraction."""
+    model = tiny_labelled()
+    proto = model.graphs["latent_to_image"]
+    told = next(tensor for tensor in proto.graph.input if tensor.name == "label")
+    told.type.tensor_type.elem_type = TensorProto.FLOAT
+    gather = next(node for node in proto.graph.node if node.op_type == "Gather")
+    cast = helper.make_node("Cast", ["label"], ["index"], to=TensorProto.INT64)
+    gather.input[1] = "index"
+    proto.graph.node.insert(0, cast)
+    return replace(model, graphs={"latent_to_image": proto}, preview=False)
+
+
 @pytest.mark.parametrize(
-    ("model", "reason"), [(renamed_output(), "needs the outputs"), (extra_input(), "cannot have the input more")]
+    ("model", "reason"),
+    [
+        (renamed_output(), "needs the outputs"),
+        (extra_input(), "cannot have the input more"),
+        (float_label(), "cannot have the input label float32"),
+    ],
 )
 def test_graphs_must_fit_their_role(tmp_path: Path, model: TinyModel, reason: str) -> None:
     folder = write_version(tmp_path, model)

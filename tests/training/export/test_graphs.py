@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from app.runtime.session import GraphSession
-from training.config import RunConfig
+from training.config import RunConfig, VaeConfig
 from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.export.parity import check_parity
 from training.export.to_onnx import write_graph
@@ -21,6 +21,7 @@ from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.posterior import GaussianPosterior
 from training.vae.model import VariationalAutoencoder
 
+CLASSES = 3
 VAE_ROLES = ["latent_to_image", "image_to_latent", "image_to_evidence"]
 GAN_ROLES = ["latent_to_image", "image_to_realism"]
 CONVOLUTIONAL: dict[str, Any] = {"family": "vae", "latent_size": 4, "channels": [4, 6], "likelihood": "bernoulli"}
@@ -38,6 +39,7 @@ MIXTURE = SAMPLED | {
     "prior": {"kind": "mixture", "components": 5},
     "posterior": {"kind": "flow", "couplings": 2, "hidden": 8},
 }
+CONDITIONAL = SAMPLED | {"conditional": True, "prior": {"kind": "flow", "couplings": 2, "hidden": 8}}
 PRIOR_ROLES = ["noise_to_latent", "image_to_latent", "image_to_evidence"]
 
 
@@ -53,6 +55,8 @@ PRIOR_ROLES = ["noise_to_latent", "image_to_latent", "image_to_evidence"]
         (FLOW, 8, 1, PRIOR_ROLES),
         (VAMP, 8, 1, PRIOR_ROLES[:1] + PRIOR_ROLES[2:]),
         (MIXTURE, 8, 1, PRIOR_ROLES),
+        (CONDITIONAL, 8, 1, ["noise_to_latent", *VAE_ROLES]),
+        (CONDITIONAL | {"nets": "dense"}, 8, 3, VAE_ROLES),
         (BATCH_NORM, 28, 1, GAN_ROLES),
         (SPECTRAL_NORM, 32, 3, GAN_ROLES),
     ],
@@ -66,6 +70,8 @@ PRIOR_ROLES = ["noise_to_latent", "image_to_latent", "image_to_evidence"]
         "flow prior, full covariance",
         "VampPrior",
         "mixture prior, flow posterior",
+        "conditional, flow prior",
+        "conditional, dense rgb",
         "batch norm 28",
         "spectral norm 32 rgb",
     ],
@@ -97,6 +103,13 @@ def test_graph_is_one_file_with_named_varying_axes(tmp_path: Path) -> None:
     assert sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer) >= weights
 
 
+def test_label_of_a_conditional_graph_is_one_integer_a_row(tmp_path: Path) -> None:
+    for graph in graphs_of(_model(CONDITIONAL, 8, 1), (1, 8, 8), 4):
+        last = write_graph(graph, tmp_path).inputs[-1]
+        told = (last.name, last.dtype, last.shape) == ("label", "int64", ("batch",))
+        assert told == (graph.role != "noise_to_latent")
+
+
 def test_trained_model_is_left_as_it_was() -> None:
     gan = _model(SPECTRAL_NORM, 8, 1).train()
     before = {name: value.clone() for name, value in gan.state_dict().items()}
@@ -124,8 +137,10 @@ def _model(document: dict[str, Any], size: int, channels: int) -> TrainedModel:
     torch.manual_seed(0)
     data = {"set": "digits", "size": size, "channels": channels}
     config = RunConfig.model_validate({"name": "x", "title": "x", "data": data, "model": document})
-    family = VariationalAutoencoder if document["family"] == "vae" else GenerativeAdversarialNetwork
-    model = family.from_config(config.model, config.data)
+    if isinstance(config.model, VaeConfig):
+        model: TrainedModel = VariationalAutoencoder.from_config(config.model, config.data, classes=CLASSES)
+    else:
+        model = GenerativeAdversarialNetwork.from_config(config.model, config.data)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
@@ -150,7 +165,7 @@ def _answer(model: TrainedModel, role: str, **inputs: Tensor) -> dict[str, Tenso
             case "image_to_realism":
                 return {"logit": model.discriminator(inputs["image"])}
             case "image_to_latent":
-                posterior = model.posterior(inputs["image"])
+                posterior = model.posterior(inputs["image"], inputs.get("label"))
                 latent = {"latent": posterior.draw(inputs["noise"][:, None]).latent[:, 0]}
                 if not isinstance(posterior, GaussianPosterior):
                     return latent
@@ -161,7 +176,7 @@ def _answer(model: TrainedModel, role: str, **inputs: Tensor) -> dict[str, Tenso
                 return model.evidence(**inputs)._asdict()
             case _:
                 decode = model.decode if isinstance(model, VariationalAutoencoder) else model.generator
-                return {"image": decode(inputs["latent"])}
+                return {"image": decode(*inputs.values())}
 
 
 def _hold_to(session: GraphSession, inputs: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
