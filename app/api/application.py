@@ -30,6 +30,7 @@ from app.api import (
 from app.api.accounting import Accounting
 from app.api.admission import Admission
 from app.api.dispatch import Dispatch
+from app.api.explorer import Explorer
 from app.api.keys import KeyFile
 from app.api.open_inference import control as model_control
 from app.api.open_inference import routes as open_inference
@@ -111,6 +112,7 @@ def create_application(settings: Settings | None = None, *, shared_metrics: Coll
     )
     application.state.metrics = metrics
     application.state.static_files = pages.static_files()
+    application.state.explorer = Explorer.read()
     problems.add_problem_handlers(application)
     for module in ROUTERS:
         application.include_router(module.router)

@@ -53,6 +53,6 @@ def _page(row: Mapping[str, Any]) -> str:
     code, title, text = (html.escape(str(row[name])) for name in ("code", "title", "explanation"))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f'<link rel="stylesheet" href="/static/landing.css"><main><p><a href="/">LatentServe</a></p>'
+        f'<link rel="stylesheet" href="/static/text.css"><main><p><a href="/">LatentServe</a></p>'
         f"<h1>{title}</h1><p><code>{code}</code> · HTTP {row['status']}</p><p>{text}</p></main></html>"
     )

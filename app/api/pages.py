@@ -1,8 +1,7 @@
-"""The pages for people: the front page and the documentation. They load nothing from elsewhere."""
+"""The pages for people: the explorer and the documentation. They load nothing from elsewhere."""
 
 from __future__ import annotations
 
-import html
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,38 +9,36 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from app.api.explorer import Explorer
+from app.api.negotiation import with_etag
 from app.api.openapi import document
-from app.api.service import ServiceOf
 from app.errors import NotFound, shorten
-from app.runtime.repository import Entry
 
 router = APIRouter(include_in_schema=False)
 
+_FOR_EVER = "public, max-age=31536000, immutable"
+
 OWN_FILES = Path(__file__).parent / "static"
 
-_OWN_PICTURES = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; frame-ancestors 'none'"
-}
+_EXPLORER_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",  # pictures come in answers, and are made in the page
+        "connect-src 'self' data:",  # a picture that came in an answer is saved as a file
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
 _SWAGGER = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 }
 """Swagger UI sets style attributes and draws its icons from data: addresses."""
-
-_FRONT_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>LatentServe</title><link rel="stylesheet" href="static/landing.css">
-</head>
-<body><main>
-<h1>LatentServe</h1>
-<p>Sample, encode, decode, walk through and score the latent spaces of image models over HTTP.</p>
-<nav><a href="docs">API documentation</a><a href="v1/models">Models as JSON</a><a href="readyz">Health</a></nav>
-{models}
-</main></body>
-</html>
-"""
 
 _DOCS_PAGE = """<!doctype html>
 <html lang="en">
@@ -67,7 +64,7 @@ def static_files() -> Mapping[str, tuple[bytes, str]]:
     """Every file that the pages load, by name, with its media type."""
     swagger = _swagger_files()
     return {
-        "landing.css": ((OWN_FILES / "landing.css").read_bytes(), "text/css"),
+        "text.css": ((OWN_FILES / "text.css").read_bytes(), "text/css"),
         "docs.js": ((OWN_FILES / "docs.js").read_bytes(), "text/javascript"),
         "swagger-ui.css": ((swagger / "swagger-ui.css").read_bytes(), "text/css"),
         "swagger-ui-bundle.js": ((swagger / "swagger-ui-bundle.js").read_bytes(), "text/javascript"),
@@ -75,24 +72,24 @@ def static_files() -> Mapping[str, tuple[bytes, str]]:
 
 
 @router.get("/")
-async def front_page(service: ServiceOf) -> HTMLResponse:
-    """What is served here, with samples."""
-    items = "".join(_item(entry) for entry in service.repository.entries())
-    models = f'<ul class="models">{items}</ul>' if items else "<p>No model is published yet.</p>"
-    return HTMLResponse(_FRONT_PAGE.format(models=models), headers=_OWN_PICTURES)
+async def front_page(request: Request) -> Response:
+    """The explorer: a page where latent space can be walked."""
+    explorer: Explorer = request.app.state.explorer
+    headers = {"Content-Security-Policy": _EXPLORER_POLICY, "Cache-Control": "no-cache"}
+    return with_etag(request, HTMLResponse(explorer.page, headers=headers))
 
 
-def _item(entry: Entry) -> str:
-    name, ref = html.escape(entry.name), f"{entry.name}@{entry.version}"
-    if entry.model is None or entry.manifest is None:
-        return f"<li><div><h2>{name}</h2><p>{html.escape(entry.reason or '')}</p></div></li>"
-    title, text = html.escape(entry.manifest.title), html.escape(entry.manifest.summary)
-    link = f'<a href="v1/models/{ref}">{name}</a>'
-    picture = f"v1/models/{ref}/sample.png?seed=7&amp;count=16"
-    image = f'<img src="{picture}" alt="Sixteen samples of {title}">' if "sample" in entry.model.capabilities else ""
-    return (
-        f"<li>{image}<div><h2>{title}</h2><p>{link} · {', '.join(entry.model.capabilities)}</p><p>{text}</p></div></li>"
-    )
+@router.get("/explorer/{path:path}")
+async def explorer_file(path: str, request: Request) -> Response:
+    """One file of the explorer: kept for ever where its address holds the digest, else asked for again each time."""
+    explorer: Explorer = request.app.state.explorer
+    folder, _, name = path.rpartition("/")
+    if name not in explorer.files or "/" in folder:
+        raise NotFound(f"there is no file {shorten(path)}")
+    content, media_type = explorer.files[name]
+    caching = _FOR_EVER if folder == explorer.digest else "no-cache"
+    headers = {"Cache-Control": caching}
+    return with_etag(request, Response(content, media_type=media_type, headers=headers))
 
 
 @router.get("/docs")

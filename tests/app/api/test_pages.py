@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.api.application import create_application
+from app.api.explorer import Explorer
 from app.settings import Settings
 from tests.app.tiny_models import tiny_gan, tiny_vae, write_version
 
@@ -25,10 +26,38 @@ def test_page_loads_only_what_is_served_here(client: TestClient, page: str) -> N
     assert "<script>" not in response.text
 
 
-def test_front_page_shows_samples_of_every_model(client: TestClient) -> None:
-    page = client.get("/").text
-    assert 'src="v1/models/tiny_vae@1/sample.png?seed=7&amp;count=16"' in page
-    assert 'src="v1/models/tiny_gan@1/sample.png' in page
+def test_front_page_allows_no_inline_script_and_no_other_origin(client: TestClient) -> None:
+    page = client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert not re.search(r"https?:|\*", policy)
+    assert not re.search(r"\sstyle=|\son\w+=|<style", page.text)
+
+
+def test_explorer_s_files_are_kept_for_ever_under_their_digest_and_asked_for_again_without(client: TestClient) -> None:
+    pinned = re.findall(r'"(explorer/[0-9a-f]{16}/[^"]+)"', client.get("/").text)
+    assert {address.rpartition("/")[2] for address in pinned} >= {"main.js", "latentserve.js", "explorer.css"}
+    for address in pinned:
+        kept = client.get(f"/{address}")
+        again = client.get(f"/explorer/{address.rpartition('/')[2]}", headers={"If-None-Match": kept.headers["etag"]})
+        assert "immutable" in kept.headers["cache-control"], address
+        assert (again.status_code, again.headers["cache-control"]) == (304, "no-cache"), address
+    assert client.get("/explorer/0123456789abcdef/main.js").headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["index.html", "nothing.js", "..%2Fsettings.py", "a/b/main.js"])
+def test_explorer_serves_nothing_but_its_files(client: TestClient, path: str) -> None:
+    assert client.get(f"/explorer/{path}").json()["code"] == "not-found"
+
+
+def test_explorer_s_digest_is_that_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text('<head><script type="module" src="explorer/main.js"></script></head>')
+    (tmp_path / "main.js").write_text("1;")
+    one = Explorer.read(tmp_path)
+    (tmp_path / "main.js").write_text("2;")
+    other = Explorer.read(tmp_path)
+    assert one.digest != other.digest
+    assert f'src="explorer/{other.digest}/main.js"'.encode() in other.page
 
 
 def test_service_without_models_lives_but_is_not_ready(tmp_path: Path) -> None:
@@ -36,7 +65,7 @@ def test_service_without_models_lives_but_is_not_ready(tmp_path: Path) -> None:
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").status_code == 503
         assert client.get("/v1/models").json() == {"models": []}
-        assert "No model" in client.get("/").text
+        assert client.get("/").status_code == 200
 
 
 def test_corrupt_model_is_listed_failed_and_the_rest_is_served(tmp_path: Path) -> None:
