@@ -105,9 +105,11 @@ def test_last_share_of_the_run_draws_many_samples_and_beta_is_reached_after_the_
     seen: list[tuple[int, float]] = []
     estimate = vae_loop.doubly_reparameterised_signal
 
-    def watched(net: VariationalAutoencoder, image: Tensor, noise: Tensor, *, kl_weight: float) -> Signal:
+    def watched(
+        net: VariationalAutoencoder, image: Tensor, noise: Tensor, *, kl_weight: float, label: Tensor | None
+    ) -> Signal:
         seen.append((noise.shape[1], round(kl_weight, 6)))
-        return estimate(net, image, noise, kl_weight=kl_weight)
+        return estimate(net, image, noise, kl_weight=kl_weight, label=label)
 
     monkeypatch.setattr(vae_loop, "doubly_reparameterised_signal", watched)
     objective = {
