@@ -174,6 +174,7 @@ class EvaluationConfig(_Section):
     images: PositiveInt = 2000  # a random subset of the test set; all of it where it is smaller
     importance_samples: PositiveInt = 1000  # K of the importance-weighted bound
     calibration_images: PositiveInt = 1000  # validation images behind percentiles and p-values
+    outlier_images: PositiveInt = 5000  # validation images behind outlier detection: their number limits its p-values
     map_points: PositiveInt = 400  # encoded test images for the latent map
 
 

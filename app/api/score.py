@@ -1,7 +1,8 @@
 """`score` and `realism`: how likely the model makes a picture, and how real its discriminator finds it."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,10 +14,10 @@ from app.api.payloads import Options, Seed
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.density.bounds import Bounds, bits_per_dim
-from app.density.outliers import conformal_p_value, percentile
+from app.density.outliers import Verdict, benjamini_hochberg, conformal_p_value, percentile
 from app.latent.noise import draw_seed
-from app.manifest import Manifest
-from app.runtime.model import GenerativeModel
+from app.manifest import Manifest, OutlierStatistic
+from app.runtime.model import GenerativeModel, Scores
 
 router = APIRouter(tags=["images in"])
 
@@ -29,6 +30,9 @@ class ScoreOptions(Options):
 
     samples: int = Field(64, ge=1, description="The bound tightens as they grow.")
     seed: Seed | None = Field(None, description="Drawn and returned when null.")
+    fdr: float = Field(
+        0.1, gt=0, lt=1, description="The share of false calls among the pictures called outliers, expected at most."
+    )
 
 
 class ScoreRequest(PicturesRequest, ScoreOptions):
@@ -38,10 +42,17 @@ class ScoreRequest(PicturesRequest, ScoreOptions):
 
 
 class Outlier(BaseModel):
-    """Small p-values: unlike the held-out images that the statistic was calibrated on."""
+    """Small p-values: unlike the held-out images that the statistics were calibrated on.
+
+    `p_value` is of all statistics together, `statistic` the one that is furthest out. `q_value` corrects for the number
+    of pictures in the request (Benjamini-Hochberg); `outlier` is whether it is at or below the request's `fdr`.
+    """
 
     p_value: float
-    statistic: Literal["elbo_nats"]
+    statistic: OutlierStatistic
+    p_values: dict[OutlierStatistic, float]
+    q_value: float
+    outlier: bool
 
 
 class Score(BaseModel):
@@ -115,20 +126,34 @@ async def score(
     service.limits.check_samples(options.samples, len(pictures))
     seed = draw_seed() if options.seed is None else options.seed
     found = await model.score(pictures, samples=options.samples, seed=seed, deadline=deadline)
-    scores = [_score(bounds, model.manifest) for bounds in found.bounds]
+    unusual = _outliers(found, model.manifest, options.fdr)
+    scores = [_score(*each, model.manifest) for each in zip(found.bounds, unusual, strict=True)]
     content = {"seed": seed, "samples": options.samples, "scores": scores}
     return await answer_json(model, lambda: content, size=len(scores), timing=found.timing, seed=seed)
 
 
-def _score(bounds: Bounds, manifest: Manifest) -> dict[str, Any]:
+def _outliers(found: Scores, manifest: Manifest, fdr: float) -> Sequence[dict[str, Any] | None]:
+    """What is said of each picture; versions without a calibration of all statistics may have one of the ELBO."""
+    verdicts, calibration = found.verdicts, manifest.calibration
+    if verdicts is None:
+        if calibration is None:
+            return [None] * len(found.bounds)
+        p_values = [conformal_p_value(bounds.elbo_nats, calibration) for bounds in found.bounds]
+        verdicts = [Verdict(p_value, "elbo_nats", {"elbo_nats": p_value}) for p_value in p_values]
+    q_values = benjamini_hochberg([verdict.p_value for verdict in verdicts])
+    return [
+        dataclasses.asdict(verdict) | {"q_value": q_value, "outlier": q_value <= fdr}
+        for verdict, q_value in zip(verdicts, q_values, strict=True)
+    ]
+
+
+def _score(bounds: Bounds, unusual: dict[str, Any] | None, manifest: Manifest) -> dict[str, Any]:
     space, likelihood, calibration = manifest.image, manifest.likelihood, manifest.calibration
     dimensions = space.height * space.width * space.channels
     discrete = likelihood is not None and likelihood.discrete
-    value = bounds.elbo_nats
-    unusual = calibration and {"p_value": conformal_p_value(value, calibration), "statistic": calibration.statistic}
     return dataclasses.asdict(bounds) | {
         "bits_per_dim": bits_per_dim(bounds.importance_weighted_nats, dimensions, discrete),
-        "percentile": percentile(value, calibration) if calibration else None,
+        "percentile": percentile(bounds.elbo_nats, calibration) if calibration else None,
         "outlier": unusual,
     }
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.density.bounds import Bounds, bounds
+from app.density.outliers import OutlierDetector, Verdict
 from app.errors import CapabilityNotOffered
 from app.images.pixels import observe, to_bytes
 from app.latent.noise import Stream, standard_normal
@@ -79,9 +80,10 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Bounds on log p(x), one a picture."""
+    """Bounds on log p(x), one a picture, and how unusual each is where the version is calibrated for that."""
 
     bounds: list[Bounds]
+    verdicts: list[Verdict] | None
     timing: Timing
 
 
@@ -225,17 +227,18 @@ class GenerativeModel:
     async def score(self, pictures: Bytes, *, samples: int, seed: int, deadline: float | None = None) -> Scores:
         """Bounds on log p(x) of pictures (N,H,W,C), from `samples` posterior samples each.
 
-        Picture i draws from index i of the seed; fewer samples are the first of more.
+        Picture i draws from index i of the seed; fewer samples are the first of more. Verdicts are from as many samples
+        as the version was calibrated with, whatever was asked for: the first of these, or more than these.
         """
         self._require("image_to_evidence", "score")
-        count, size = len(pictures), self.manifest.latent.size
-        noise = await asyncio.to_thread(self._noise, seed, range(count), copies=samples, stream=Stream.IMPORTANCE)
+        count, size, detector = len(pictures), self.manifest.latent.size, self._version.outliers
+        drawn = samples if detector is None else max(samples, detector.samples)
+        noise = await asyncio.to_thread(self._noise, seed, range(count), copies=drawn, stream=Stream.IMPORTANCE)
         images = observe(pictures, self.manifest.image)
-        answer = await self._weigh(images, noise.reshape(count, samples, size), deadline)
-        terms = unfold(answer.outputs, count, samples)
-        return Scores(
-            [bounds(**{name: term[i] for name, term in terms.items()}) for i in range(count)], _timing(answer)
-        )
+        answer = await self._weigh(images, noise.reshape(count, drawn, size), deadline)
+        terms = unfold(answer.outputs, count, drawn)
+        verdicts = None if detector is None else await self._judge(detector, pictures, terms, deadline)
+        return Scores(_bounds(terms, samples), verdicts, _timing(answer))
 
     async def realism(self, pictures: Bytes, *, deadline: float | None = None) -> Realism:
         """What the discriminator says of pictures (N,H,W,C)."""
@@ -267,6 +270,14 @@ class GenerativeModel:
         await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
         for session in self._version.sessions.values():
             session.close()
+
+    async def _judge(
+        self, detector: OutlierDetector, pictures: Bytes, terms: Tensors, deadline: float | None
+    ) -> list[Verdict]:
+        """Verdicts on pictures whose log terms (N,K) hold at least the samples that the detector wants."""
+        codes = (await self.encode(pictures, deadline=deadline)).mean if detector.needs_codes else None
+        found = _bounds(terms, detector.samples)
+        return await asyncio.to_thread(detector.judge, found, pictures, self.manifest.image, codes)
 
     def _noise(
         self,
@@ -301,6 +312,12 @@ class GenerativeModel:
     async def _ask(self, role: GraphRole, capability: str, feeds: Tensors, deadline: float | None) -> Answer:
         self._require(role, capability)
         return await self._batchers[role].submit(feeds, deadline=deadline)
+
+
+def _bounds(terms: Tensors, samples: int) -> list[Bounds]:
+    """The bounds from the first `samples` of the log terms (N,K)."""
+    count = len(next(iter(terms.values())))
+    return [bounds(**{name: term[i, :samples] for name, term in terms.items()}) for i in range(count)]
 
 
 def _together(*timings: Timing) -> Timing:

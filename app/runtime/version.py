@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from app.density.outliers import OutlierDetector
 from app.errors import ModelRejected, shorten
-from app.manifest import GraphRole, Manifest
+from app.manifest import GraphRole, Manifest, MapFile, OutlierCalibration, OutlierFile
 from app.runtime.golden import verify_golden
 from app.runtime.plan import Planner
 from app.runtime.roles import check_roles
@@ -32,6 +33,7 @@ class Version:
     card: str
     preview_png: bytes | None
     map_json: bytes | None
+    outliers: OutlierDetector | None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -69,7 +71,8 @@ def open_version(folder: Path, manifest: Manifest, planner: Planner) -> Version:
         plans=plans,
         card=(_optional(folder / "card.md") or b"").decode(errors="replace"),
         preview_png=_optional(folder / "preview.png"),
-        map_json=_map(folder, manifest),
+        map_json=None if manifest.map is None else _listed(folder, manifest.map),
+        outliers=None if manifest.outliers is None else _detector(folder, manifest.outliers),
     )
 
 
@@ -83,12 +86,19 @@ def _planned(folder: Path, session: GraphSession, planner: Planner, budget_s: fl
     return session if plan.threads == planner.plain_threads else reopened(plan.threads), plan
 
 
-def _map(folder: Path, manifest: Manifest) -> bytes | None:
-    if manifest.map is None:
-        return None
-    data = _required(folder / manifest.map.file)
-    if hashlib.sha256(data).hexdigest() != manifest.map.sha256:
-        raise ModelRejected(f"{manifest.map.file}: its sha256 is not the manifest's")
+def _detector(folder: Path, listed: OutlierFile) -> OutlierDetector:
+    try:
+        return OutlierDetector(OutlierCalibration.model_validate_json(_listed(folder, listed)))
+    except ValidationError as error:
+        raise ModelRejected(f"{listed.file}: {_first_complaint(error)}") from error
+    except ValueError as error:
+        raise ModelRejected(f"{listed.file}: {error}") from error
+
+
+def _listed(folder: Path, listed: MapFile | OutlierFile) -> bytes:
+    data = _required(folder / listed.file)
+    if hashlib.sha256(data).hexdigest() != listed.sha256:
+        raise ModelRejected(f"{listed.file}: its sha256 is not the manifest's")
     return data
 
 

@@ -14,7 +14,13 @@ _SHARED: dict[str, Any] = {
     "seed": 3,
     "data": {"set": "digits", "size": 8},
     "optimiser": {"epochs": 4, "batch_size": 64, "learning_rate": 3e-3, "average_decay": 0.9},
-    "evaluation": {"images": 40, "importance_samples": 20, "calibration_images": 30, "map_points": 25},
+    "evaluation": {
+        "images": 40,
+        "importance_samples": 20,
+        "calibration_images": 30,
+        "outlier_images": 80,
+        "map_points": 25,
+    },
     "samples_every_epochs": 2,
 }
 TINY_VAE: dict[str, Any] = _SHARED | {

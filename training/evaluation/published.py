@@ -78,11 +78,11 @@ class PublishedGraphs:
         return self._in_parts("image_to_realism", {"image": observe(pictures, self.image)})["logit"]
 
     def bounds(
-        self, pictures: UInt8[np.ndarray, "n h w c"], *, samples: int, labels: Labels | None = None
+        self, pictures: UInt8[np.ndarray, "n h w c"], *, samples: int, labels: Labels | None = None, seed: int = SEED
     ) -> list[Bounds]:
         """The bounds of each picture, as `/score` gives them: on log p(x|y) where the model is conditional."""
         images = observe(pictures, self.image)
-        return set_bounds(self.sessions["image_to_evidence"], images, samples=samples, seed=SEED, labels=labels)
+        return set_bounds(self.sessions["image_to_evidence"], images, samples=samples, seed=seed, labels=labels)
 
     def _in_parts(
         self, role: GraphRole, feeds: dict[str, Float32[np.ndarray, "n ..."]], labels: Labels | None = None

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from app.images.pixels import contact_sheet
 from app.images.png import encode_png
-from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, Provenance
+from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, OutlierFile, Provenance
 from app.runtime.session import GraphSession
 from training.config import ConfigError
 from training.data.splits import DataSplits
+from training.evaluation.outliers import calibrate_outliers
 from training.evaluation.published import PublishedGraphs, active_dimensions, calibration, measure
 from training.export.card import write_card
 from training.export.golden import golden_case
@@ -37,6 +38,7 @@ from training.vae.model import VariationalAutoencoder
 PREVIEW_SAMPLES = 64
 PREVIEW_CLASSES = 10
 MAP_FILE = "map.json"
+OUTLIERS_FILE = "outliers.json"
 
 
 def export_graphs(run: TrainedRun, folder: Path) -> tuple[Manifest, PublishedGraphs]:
@@ -123,13 +125,21 @@ def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data
     updates: dict[str, object] = {"metrics": measure(graphs, run.config, data)}
     if "image_to_evidence" in manifest.roles:
         updates["calibration"] = calibration(graphs, run.config, data)
+        if found := calibrate_outliers(graphs, run.config, data):
+            sha256 = _write(staged / OUTLIERS_FILE, found.model_dump_json().encode())
+            updates["outliers"] = OutlierFile(file=OUTLIERS_FILE, sha256=sha256)
     if "image_to_latent" in manifest.roles:
         points = latent_points(graphs, data, run.config.evaluation.map_points)
-        (staged / MAP_FILE).write_bytes(points)
-        updates["map"] = MapFile(file=MAP_FILE, sha256=hashlib.sha256(points).hexdigest())
+        updates["map"] = MapFile(file=MAP_FILE, sha256=_write(staged / MAP_FILE, points))
         active = active_dimensions(graphs, data)
         updates["latent"] = manifest.latent.model_copy(update={"active_dimensions": active})
     return manifest.model_copy(update=updates)
+
+
+def _write(path: Path, content: bytes) -> str:
+    """Write a file; the sha256 that the manifest lists it with."""
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _describe(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, staged: Path) -> None:

@@ -46,7 +46,10 @@ def test_score_places_the_picture_among_the_calibrated(client: TestClient) -> No
     (found,) = score(client, "?seed=3")
     below = sum(value <= found["elbo_nats"] for value in range(-100, 100, 2))
     assert found["percentile"] == pytest.approx(below)
-    assert found["outlier"] == {"p_value": pytest.approx((1 + below) / 101), "statistic": "elbo_nats"}
+    p_value = pytest.approx((1 + below) / 101)
+    assert found["outlier"]["p_value"] == found["outlier"]["q_value"] == p_value
+    assert (found["outlier"]["statistic"], found["outlier"]["p_values"]) == ("elbo_nats", {"elbo_nats": p_value})
+    assert found["outlier"]["outlier"] is (1 + below <= 10)
 
 
 def test_score_is_null_where_undefined(client: TestClient) -> None:

@@ -24,6 +24,18 @@ from tests.app.tiny_models import TinyModel, edit_manifest, graph, tiny_gan, tin
 PLANNER = Planner(ByHand(threads=1, lanes=1, max_batch_rows=16), cores=1, cache_dir=None)
 
 
+OUTLIERS = json.dumps(
+    {
+        "tails": [{"statistic": "kl_nats", "knots": [0, 1, 2, 3, 4, 5], "mean_excess": 1}],
+        "values": {"dtype": "float32", "shape": [2, 2], "base64": "AAAAAAAAgD8AAAAAAACAPw=="},
+        "typical_code_norm": None,
+        "samples": 4,
+        "seed": 0,
+        "split": "none",
+    }
+)
+
+
 def open_folder(folder: Path) -> None:
     open_version(folder, read_manifest(folder), PLANNER)
 
@@ -42,6 +54,7 @@ def test_version_is_read_whole(tmp_path: Path) -> None:
     assert version.card.startswith("# tiny_vae")
     assert version.preview_png == (folder / "preview.png").read_bytes()
     assert version.map_json is None
+    assert version.outliers is None
     assert version.sessions.keys() == version.manifest.roles
 
 
@@ -59,6 +72,25 @@ def test_map_is_held_to_its_checksum(tmp_path: Path) -> None:
     assert open_version(folder, read_manifest(folder), PLANNER).map_json == b'{"points":[]}'
     (folder / "map.json").write_bytes(b"other")
     with pytest.raises(ModelRejected, match=r"map\.json"):
+        open_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"tails": []}', "tails|values"),
+        (OUTLIERS.replace("AAAAAAAAgD8AAAAAAACAPw==", "AAAAAAAAgD8="), "reshape"),
+        (OUTLIERS.replace("AAAAAAAAgD8AAAAAAACAPw==", "AACAPwAAAAAAAIA/AAAAAA=="), "sorted"),
+    ],
+)
+def test_outlier_calibration_must_be_one(tmp_path: Path, content: str, reason: str) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+    for text in (OUTLIERS, content):
+        (folder / "outliers.json").write_text(text)
+        edit_manifest(folder, outliers={"file": "outliers.json", "sha256": file_sha256(folder / "outliers.json")})
+        if text == OUTLIERS:
+            open_folder(folder)
+    with pytest.raises(ModelRejected, match=rf"outliers\.json: .*({reason})"):
         open_folder(folder)
 
 
