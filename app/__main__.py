@@ -1,85 +1,85 @@
-"""`python -m app`: read the settings, run uvicorn with as many workers as they say, drain on SIGTERM.
+"""`python -m app`: read the settings, and serve.
 
-Signals: SIGTERM and SIGINT let requests in flight finish; said twice, they cut them. SIGHUP replaces workers one after
-the other; a process that is its own only worker looks at the models folder instead, at once.
+Only light modules are imported here, so that the published graphs are opened on a thread while the main one imports the
+web framework: neither waits for the other.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import io
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from types import FrameType
-from typing import TextIO
+from collections.abc import Iterator
+from concurrent.futures import Future
+from threading import Thread
+from typing import TYPE_CHECKING
 
-import uvicorn
-from fastapi import FastAPI
-from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
-from app.api.application import create_application
 from app.api.keys import KeyFile
-from app.api.service import Service
 from app.settings import PREFIX, Settings
-from app.telemetry import logging_to
-from app.watchdog import watchdog
-from app.workers import join_workers, shared_folder
 
-REPLACEMENT_PATIENCE_S = 30
-"""How long a worker that replaces another may take to be ready, and a living one to answer its supervisor."""
+STARTING_SWITCH_INTERVAL_S = 0.0005
+"""Of the interpreter's 5 ms the thread would wait a hundred times: before and after every file that it reads."""
 
-TRACING_DEFAULTS = {
-    "OTEL_SERVICE_NAME": "latentserve",
-    "OTEL_EXPORTER_OTLP_TIMEOUT": "2",  # seconds: a collector that is down may not hold up the end of the process
-}
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from app.runtime.repository import EarlyVersions
 
 
 def main() -> int:
     """Run the service; the exit status."""
+    gc.disable()  # until all is loaded: hardly anything of it goes away again
     try:
         settings = Settings()
-        _check_key_files(settings)
+        for path in filter(None, (settings.api_keys_file, settings.admin_keys_file)):
+            KeyFile(path)  # read once here: workers that cannot would be started over and over
     except (ValidationError, OSError, ValueError) as error:
         print("\n".join(_explain(error)), file=sys.stderr)  # noqa: T201  there is no log yet
         return 2
-    for name, value in TRACING_DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    # uvicorn drains on SIGTERM and then raises it again for whoever handled it before: a drained service ended well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    config = uvicorn.Config(
-        "app.__main__:served_application",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
-        timeout_worker_healthcheck=REPLACEMENT_PATIENCE_S,
-    )
-    return _supervise(config, settings) if settings.workers > 1 else _serve(config)
+    if settings.workers == 1:
+        early = _open_early(settings)
+        from app.server import serve  # noqa: PLC0415  while the graphs are opened
+
+        return serve(settings, early)
+    from app.server import supervise  # noqa: PLC0415  as above
+
+    return supervise(settings, "app.__main__:served_application")
 
 
-def _check_key_files(settings: Settings) -> None:
-    """Read them once here: workers that cannot would be started over and over."""
-    for path in (settings.api_keys_file, settings.admin_keys_file):
-        if path is not None:
-            KeyFile(path)
+def served_application() -> FastAPI:
+    """What each of several worker processes serves."""
+    gc.disable()
+    settings = Settings()
+    early = _open_early(settings)
+    from app.server import application_of  # noqa: PLC0415  while the graphs are opened
+
+    return application_of(settings, early)
 
 
-def _output() -> TextIO:
-    """Standard output without a buffer: where it is blocked, nothing is left to be flushed when the process ends."""
-    return io.TextIOWrapper(io.FileIO(os.dup(sys.stdout.fileno()), "w"), encoding="utf-8", write_through=True)
+def _open_early(settings: Settings) -> EarlyVersions:
+    """Begin to open what is published, on a thread, which is given its turn often while the main one imports."""
+    sys.setswitchinterval(STARTING_SWITCH_INTERVAL_S)
+    promise: EarlyVersions = Future()
+
+    def work() -> None:
+        try:
+            from app.runtime.early import open_early  # noqa: PLC0415  it imports onnxruntime
+            from app.runtime.plan import planner_for  # noqa: PLC0415  as above
+
+            planner = planner_for(
+                graph_threads=settings.graph_threads,
+                graph_lanes=settings.graph_lanes,
+                max_batch_rows=settings.max_batch_rows,
+                workers=settings.workers,
+                cache_dir=settings.cache_dir,
+            )
+            promise.set_result(open_early(settings.models_dir, planner))
+        except BaseException as error:
+            promise.set_exception(error)
+
+    Thread(target=work, name="early", daemon=True).start()
+    return promise
 
 
 def _explain(error: Exception) -> Iterator[str]:
@@ -89,90 +89,6 @@ def _explain(error: Exception) -> Iterator[str]:
     for problem in error.errors(include_url=False):
         name = f"{PREFIX}{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
         yield name + problem["msg"].removeprefix("Value error, ")
-
-
-def _serve(config: uvicorn.Config) -> int:
-    server = uvicorn.Server(config)
-    with suppress(KeyboardInterrupt):
-        server.run()
-    return 0 if server.started else STARTUP_FAILURE
-
-
-def _supervise(config: uvicorn.Config, settings: Settings) -> int:
-    with _output() as output, logging_to(output, settings.log_format), shared_folder():
-        supervisor = _Supervisor(config, sockets=[config.bind_socket()])
-        supervisor.run()
-    return int(any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes))
-
-
-class _Supervisor(Multiprocess):
-    """uvicorn's, but told twice to end it says so to its workers once more, and they cut what they are doing."""
-
-    def join_all(self) -> None:
-        """Wait for workers that were told to end."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._cut)
-        super().join_all()
-
-    def _cut(self, number: int, frame: FrameType | None) -> None:
-        for process in self.processes:
-            if process.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGTERM)
-
-
-def served_application() -> FastAPI:
-    """The application as a process of its own: it writes logs, heeds signals, and ends when it stands still."""
-    settings = Settings()
-    disable_created_metrics()  # a second series for each, which nobody reads
-    application = create_application(settings, shared_metrics=join_workers() if settings.workers > 1 else None)
-    inner = application.router.lifespan_context
-
-    @asynccontextmanager
-    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
-        supervisor = os.getppid() if settings.workers > 1 else None
-        with _output() as output, logging_to(output, settings.log_format):
-            async with watchdog(settings.watchdog_s, supervisor=supervisor), inner(application):
-                service: Service = application.state.service
-                gc.collect()
-                gc.freeze()  # what was loaded stays: collections that walk it again cost the tail of every latency
-                with _draining_on_sigterm(service), _refreshing_on_sighup(service):
-                    yield
-
-    application.router.lifespan_context = lifespan
-    return application
-
-
-@contextmanager
-def _draining_on_sigterm(service: Service) -> Iterator[None]:
-    """Tell `service` of SIGTERM before the server's own handler, in place by now, acts on it."""
-    server_handler = signal.getsignal(signal.SIGTERM)
-
-    def drain(number: int, frame: FrameType | None) -> None:
-        # The server lets nothing but a second SIGINT cut short what it waits for.
-        meant = signal.SIGINT if service.draining else number
-        service.draining = True
-        if callable(server_handler):
-            server_handler(meant, frame)
-
-    signal.signal(signal.SIGTERM, drain)
-    yield
-
-
-@contextmanager
-def _refreshing_on_sighup(service: Service) -> Iterator[None]:
-    """Look for published models on SIGHUP, which otherwise would end the process in the middle of its requests."""
-    loop = asyncio.get_running_loop()
-    looking: set[asyncio.Task[None]] = set()  # the loop itself does not keep its tasks
-
-    def look() -> None:
-        task = loop.create_task(service.repository.refresh())
-        looking.add(task)
-        task.add_done_callback(looking.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, look)
-    yield
-    loop.remove_signal_handler(signal.SIGHUP)
 
 
 if __name__ == "__main__":

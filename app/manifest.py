@@ -51,7 +51,7 @@ ClassName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class TensorSpec(_Part):

@@ -33,9 +33,14 @@ def describe_request(method: str, route: str | None, identity: str) -> None:
         span.update_name(f"{method} {route}")
 
 
+def is_traced() -> bool:
+    """Whether what happens now is part of a recorded trace."""
+    return trace.get_current_span().is_recording()
+
+
 def record_stage(name: str, began_s: float, ended_s: float, attributes: Mapping[str, str | int]) -> None:
     """A stage of the request that is over, by `time.monotonic()` moments; nothing where none is traced."""
-    if not trace.get_current_span().is_recording():
+    if not is_traced():
         return
     since_1970_s = time.time() - time.monotonic()
     tracer = trace.get_tracer("latentserve")

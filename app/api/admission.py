@@ -6,16 +6,13 @@ the cap and the patience, and afterwards the only thing that a caller can still 
 
 from __future__ import annotations
 
-import asyncio
-
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.dialects import OPEN_INFERENCE, address
+from app.api.exchange import WATCHED_AFTER_S, Exchange, Latecomers
 from app.api.keys import KeyFile
 from app.api.problems import problem_response
 from app.errors import (
-    BodyStalled,
     FieldError,
     HeadersTooLarge,
     LatentServeError,
@@ -30,7 +27,6 @@ from app.errors import (
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 2**10
 BODY_PATIENCE_S = 10.0
-WATCHED_AFTER_S = 0.02
 
 BODY = "latentserve.body"
 """Where the scope holds the whole body."""
@@ -76,6 +72,7 @@ class Admission:
         self.admin_keys = admin_keys
         self.max_body_bytes = max_body_bytes
         self.body_patience_s = body_patience_s
+        self._latecomers = Latecomers(min(WATCHED_AFTER_S, body_patience_s))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
@@ -83,15 +80,20 @@ class Admission:
             await self.app(scope, receive, send)
             return
         headers = scope[HEADERS] = Fields.of(scope)
+        exchange = Exchange(receive, send, patience_s=self.body_patience_s, latecomers=self._latecomers)
         try:
             _check_head(scope, headers)
             self._check_key(scope, headers)
-            body = await self._read_body(headers, receive)
+            self._check_length(_content_length(headers))
+            scope[BODY] = await exchange.read_body(self._check_length)
         except LatentServeError as error:
+            exchange.end()
             allow = {"Allow": "GET, HEAD, POST, OPTIONS"} if isinstance(error, MethodNotAllowed) else None
             await problem_response(scope, error, allow)(scope, receive, send)
         else:
-            await _run_while_awaited(self.app, scope, body, receive, send)
+            await exchange.run(self.app, scope)
+        finally:
+            exchange.end()
 
     def _check_key(self, scope: Scope, headers: Fields) -> None:
         path, state = address(scope), scope.setdefault("state", {})
@@ -105,26 +107,6 @@ class Admission:
             raise Unauthorized("send a known key as Authorization: Bearer")
         state |= {"key_name": name or "-", "admin": admin is not None}
 
-    async def _read_body(self, headers: Fields, receive: Receive) -> bytes:
-        self._check_length(_content_length(headers))
-        parts, size = [], 0
-        while True:
-            message = await self._next_message(receive)
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            self._check_length(size)
-            if not message.get("more_body", False):
-                return b"".join(parts)
-
-    async def _next_message(self, receive: Receive) -> Message:
-        try:
-            async with asyncio.timeout(self.body_patience_s):
-                return await receive()
-        except TimeoutError:
-            raise BodyStalled(f"nothing arrived for {self.body_patience_s:g} seconds") from None
-
     def _check_length(self, size: int) -> None:
         if size > self.max_body_bytes:
             detail = f"at most {self.max_body_bytes} bytes are read"
@@ -133,9 +115,13 @@ class Admission:
 
 def _check_head(scope: Scope, headers: Fields) -> None:
     raw = scope["headers"]
-    if len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
+    size = hosts = 0
+    for name, value in raw:
+        size += len(name) + len(value)
+        hosts += name == b"host"
+    if len(raw) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"at most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them are read")
-    if sum(name == b"host" for name, _ in raw) != 1 and scope.get("http_version") != "1.0":
+    if hosts != 1 and scope.get("http_version") != "1.0":
         raise RequestError("exactly one Host header is needed")
     if scope["method"] in ("TRACE", "CONNECT"):
         raise MethodNotAllowed("this service takes GET, HEAD, POST and OPTIONS")
@@ -149,64 +135,3 @@ def _content_length(headers: Fields) -> int:
     if not (claimed.isascii() and claimed.isdigit() and len(claimed) < 20):
         raise RequestError(f"Content-Length must be a whole number, got {shorten(claimed)}")
     return int(claimed)
-
-
-async def _run_while_awaited(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-    """Run `app` with `body`; cancel it and raise ClientDisconnect when the caller leaves before the answer is whole.
-
-    Most requests are answered before watching for a departure would be worth a task of its own.
-    """
-    scope[BODY] = body
-    watch = _Watch(receive, body, send)
-    timer = asyncio.get_running_loop().call_later(WATCHED_AFTER_S, watch.begin)
-    try:
-        await app(scope, watch.receive, watch.send)
-    except asyncio.CancelledError:
-        if watch.departed:
-            raise ClientDisconnect from None
-        raise
-    finally:
-        timer.cancel()
-        watch.end()
-
-
-class _Watch:
-    """Between an operation and its caller: hands in the body, notes the end of the answer, notices departures."""
-
-    def __init__(self, receive: Receive, body: bytes, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        self._unread = [body]
-        self._answered = asyncio.Event()
-        self._work = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self.departed = False
-
-    async def receive(self) -> Message:
-        if self._unread:
-            return {"type": "http.request", "body": self._unread.pop(), "more_body": False}
-        await self._answered.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Message) -> None:
-        await self._send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            self._answered.set()
-
-    def begin(self) -> None:
-        """From here on the caller is listened to."""
-        self._watcher = asyncio.create_task(self._listen())
-
-    def end(self) -> None:
-        """The answer is whole, or there will be none."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self.departed and self._work is not None:
-            self._work.uncancel()
-
-    async def _listen(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if not self._answered.is_set() and self._work is not None:
-            self.departed = True
-            self._work.cancel()

@@ -29,17 +29,16 @@ from app.api import (
 )
 from app.api.accounting import Accounting
 from app.api.admission import Admission
+from app.api.declared import Application
 from app.api.dispatch import Dispatch
 from app.api.explorer import Explorer
 from app.api.keys import KeyFile
 from app.api.open_inference import control as model_control
 from app.api.open_inference import routes as open_inference
 from app.api.service import Limits, Service
-from app.runtime.machine import usable_cores
-from app.runtime.plan import Planner, default_cache_dir
-from app.runtime.repository import ModelRepository
-from app.runtime.tuning import ByHand
-from app.settings import Auto, Settings
+from app.runtime.plan import planner_for
+from app.runtime.repository import EarlyVersions, ModelRepository
+from app.settings import Settings
 from app.telemetry import Metrics
 
 ROUTERS = (
@@ -77,11 +76,13 @@ TAGS = [
 ]
 
 
-def create_application(settings: Settings | None = None, *, shared_metrics: Collector | None = None) -> FastAPI:
+def create_application(
+    settings: Settings | None = None, *, shared_metrics: Collector | None = None, early: EarlyVersions | None = None
+) -> Application:
     """The whole service, ready for an ASGI server or a TestClient; None reads the settings from the environment.
 
     Models are loaded when the application starts and let go when it stops. `shared_metrics` collects the numbers of
-    all workers, where this is one of several.
+    all workers, where this is one of several; `early` are versions that are being opened already.
 
     Raises:
         pydantic.ValidationError: the environment holds a wrong or unknown setting.
@@ -89,7 +90,8 @@ def create_application(settings: Settings | None = None, *, shared_metrics: Coll
     """
     settings = settings or Settings()
     metrics = Metrics(shared_metrics)
-    application = FastAPI(
+    application = Application(
+        routers=[module.router for module in ROUTERS if module is not health],
         title="LatentServe",
         version="1",
         description=DESCRIPTION,
@@ -98,7 +100,7 @@ def create_application(settings: Settings | None = None, *, shared_metrics: Coll
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(settings, metrics),
+        lifespan=_lifespan(settings, metrics, early),
         middleware=_middleware(settings, metrics),
         telemetry={
             "tracing": tracing.wanted(),
@@ -114,8 +116,7 @@ def create_application(settings: Settings | None = None, *, shared_metrics: Coll
     application.state.static_files = pages.static_files()
     application.state.explorer = Explorer.read()
     problems.add_problem_handlers(application)
-    for module in ROUTERS:
-        application.include_router(module.router)
+    health.router.declare_on(application.router)
     return application
 
 
@@ -133,31 +134,30 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         Middleware(Accounting, metrics=metrics, access_log=settings.access_log),
         *([cors] if settings.cors_origins else []),
         Middleware(Admission, api_keys=api_keys, admin_keys=admin_keys, max_body_bytes=settings.max_body_bytes),
-        Middleware(Dispatch, routers=[module.router for module in ROUTERS]),
+        Middleware(Dispatch, routers=[module.router for module in ROUTERS], is_probe=health.answers),
     ]
 
 
-def _planner(settings: Settings) -> Planner:
-    by_hand = ByHand(*map(_number, (settings.graph_threads, settings.graph_lanes, settings.max_batch_rows)))
-    cores = max(1, usable_cores() // settings.workers)
-    return Planner(by_hand, cores=cores, cache_dir=settings.cache_dir or default_cache_dir())
-
-
-def _number(choice: int | Auto) -> int | None:
-    return None if choice == "auto" else choice
-
-
-def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    settings: Settings, metrics: Metrics, early: EarlyVersions | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     limits = Limits(settings.max_images, settings.max_sample_images, settings.max_image_pixels, settings.max_body_bytes)
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         repository = ModelRepository(
             settings.models_dir,
-            planner=_planner(settings),
+            planner=planner_for(
+                graph_threads=settings.graph_threads,
+                graph_lanes=settings.graph_lanes,
+                max_batch_rows=settings.max_batch_rows,
+                workers=settings.workers,
+                cache_dir=settings.cache_dir,
+            ),
             queue_rows=settings.queue_rows,
             poll_interval_s=settings.models_poll_s,
             metrics=metrics,
+            early=early,
         )
         application.state.service = Service(
             repository,

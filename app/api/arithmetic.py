@@ -3,11 +3,12 @@
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.api.arrays import check_latents
+from app.api.declared import Router
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, answers, reads
 from app.api.payloads import Body, Coordinate, PictureOptions, Point, json_body
@@ -18,7 +19,7 @@ from app.runtime.model import GenerativeModel
 
 MAX_TERMS = 64
 
-router = APIRouter(tags=["images out"])
+router = Router(tags=["images out"])
 
 AddingModel = Annotated[GenerativeModel, Depends(offering("arithmetic"))]
 

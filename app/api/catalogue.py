@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from app.api.declared import Router
 from app.api.negotiation import MEDIA_TYPES, choose, dump_json, with_etag
 from app.api.openapi import LOOKING, answers, binary_answer
 from app.api.service import ModelAddress, ServiceOf
@@ -13,7 +14,7 @@ from app.errors import MapNotFound, NotAcceptable, NotFound, Unauthorized
 from app.manifest import Family, Likelihood, Manifest, Metric, PriorKind
 from app.runtime.repository import Entry
 
-router = APIRouter(tags=["models"])
+router = Router(tags=["models"])
 
 
 class LatentSummary(BaseModel):

@@ -3,12 +3,13 @@
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.api.arrays import read_latents_json, read_latents_npy, read_latents_raw
+from app.api.declared import Router
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
 from app.api.openapi import BINARY, READING, answers, reads
 from app.api.payloads import JSON, Body, Coordinate, PictureOptions, media_type_of_body, read_json
@@ -18,7 +19,7 @@ from app.runtime.model import GenerativeModel
 
 NPY, RAW = "application/x-npy", "application/octet-stream"
 
-router = APIRouter(tags=["images out"])
+router = Router(tags=["images out"])
 
 DecodingModel = Annotated[GenerativeModel, Depends(offering("decode"))]
 

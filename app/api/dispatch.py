@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from fastapi import APIRouter, params
-from fastapi.routing import APIRoute
+from fastapi import params
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.admission import BODY, HEADERS, Fields
+from app.api.declared import Router
 from app.api.problems import invalid_fields, problem_response
 from app.errors import LatentServeError
 
@@ -110,13 +110,14 @@ def _take(name: str, hint: Any) -> Take:  # noqa: ANN401  as above
                 return lambda request: request.headers.get(header)
             case params.Query() if issubclass(hint.__origin__, BaseModel):
                 kind: type[BaseModel] = hint.__origin__
-                return lambda request: _options(request, kind)
+                unsaid = kind()
+                return lambda request: _options(request, kind) if request.scope["query_string"] else unsaid
     raise TypeError(f"an operation cannot be called with {name}: {hint}")
 
 
 def _options(request: Request, kind: type[BaseModel]) -> BaseModel:
     try:
-        return kind.model_validate(dict(request.query_params) if request.scope["query_string"] else {})
+        return kind.model_validate(dict(request.query_params))
     except ValidationError as error:
         found = [{**item, "loc": ("query", *item["loc"])} for item in error.errors(include_url=False)]
         raise invalid_fields(found) from None
@@ -124,20 +125,25 @@ def _options(request: Request, kind: type[BaseModel]) -> BaseModel:
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    route: APIRoute
+    path: str
+    """The template, as the metrics name it."""
     plan: Plan
 
 
 class Dispatch:
-    """ASGI middleware: calls operations directly and hands everything else on."""
+    """ASGI middleware: calls operations directly and hands everything else on.
 
-    def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
+    Probes apart, what it hands on is for routes that the application may not have read yet.
+    """
+
+    def __init__(self, app: ASGIApp, *, routers: Iterable[Router], is_probe: Callable[[Scope], bool]) -> None:
         self.app = app
+        self.is_probe = is_probe
         self.operations: Mapping[str, _Operation] = {
-            route.path.removeprefix(OPERATION): _Operation(route, Plan(route.endpoint))
+            route.path.removeprefix(OPERATION): _Operation(route.path, Plan(route.endpoint))
             for router in routers
-            for route in router.routes
-            if isinstance(route, APIRoute) and route.path.startswith(OPERATION) and route.methods == {"POST"}
+            for route in router.declarations
+            if route.path.startswith(OPERATION) and route.methods == {"POST"}
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,9 +151,11 @@ class Dispatch:
         model, _, name = scope["path"][len(PREFIX) :].partition("/") if _is_call(scope) else ("", "", "")
         operation = self.operations.get(name)
         if operation is None or not model:
+            if scope["type"] == "http" and not self.is_probe(scope):
+                scope["app"].complete()
             await self.app(scope, receive, send)
             return
-        scope["route"], scope["path_params"] = operation.route, {"model": model}
+        scope["route"], scope["path_params"] = operation, {"model": model}
         try:
             response = await operation.plan.call(Call(scope, receive))
         except LatentServeError as error:

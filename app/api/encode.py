@@ -3,10 +3,11 @@
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from app.api.declared import Router
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
 from app.api.payloads import Options, PictureOptions, Seed
@@ -16,7 +17,7 @@ from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.latent.noise import draw_seed
 from app.runtime.model import Encoded, GenerativeModel
 
-router = APIRouter(tags=["images in"])
+router = Router(tags=["images in"])
 
 EncodingModel = Annotated[GenerativeModel, Depends(offering("encode"))]
 ReconstructingModel = Annotated[GenerativeModel, Depends(offering("reconstruct"))]

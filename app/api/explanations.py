@@ -6,14 +6,15 @@ import html
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from app.api.declared import Router
 from app.api.openapi import refusals
 from app.api.problems import problem_kinds
 from app.errors import NotFound, shorten
 
-router = APIRouter(tags=["problems"])
+router = Router(tags=["problems"])
 
 
 def _catalogue() -> Iterator[dict[str, Any]]:

@@ -6,13 +6,14 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
+from app.api.declared import Router
 from app.api.service import ServiceOf
 from app.telemetry import METRICS_MEDIA_TYPE, Metrics
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -22,6 +23,11 @@ PROBES = ("/livez", "/readyz", "/metrics", "/v2/health/")
 def is_probe(scope: MutableMapping[str, Any]) -> bool:
     """Whether a request comes from monitoring: many and all alike, so nobody wants traces of them."""
     return str(scope["path"]).startswith(PROBES)
+
+
+def answers(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a request is for one of the routes of this module."""
+    return scope["path"] in ("/livez", "/readyz", "/metrics")
 
 
 @router.get("/livez", operation_id="livez", summary="Does the process answer?")

@@ -7,10 +7,11 @@ import base64
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.api.declared import Router
 from app.api.dialects import OPENAI_IMAGES, status_of
 from app.api.negotiation import ImageAnswer, answer_json
 from app.api.openapi import Kind, reads
@@ -37,7 +38,7 @@ from app.errors import (
 from app.images.raster import encode_webp
 from app.manifest import ImageSpace
 
-router = APIRouter(tags=["images out"])
+router = Router(tags=["images out"])
 
 IGNORED = (
     "user", "safety_identifier", "quality", "style", "background", "moderation", "output_compression", "partial_images"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.api.declared import Application, Later
 from app.api.negotiation import MEDIA_TYPES, Format
 from app.api.problems import PROBLEM_MEDIA_TYPE, Problem
 from app.errors import (
@@ -60,17 +61,26 @@ def reads(
 ) -> dict[str, Any]:
     """`openapi_extra` of an operation that reads `body` as JSON, and the media types in `others`."""
     named = {name: {"summary": name, "value": value} for name, value in examples.items()}
-    content = {"application/json": {"schema": body.model_json_schema(ref_template=REFERENCE), "examples": named}}
+    content = {
+        "application/json": {
+            "schema": Later(partial(body.model_json_schema, ref_template=REFERENCE)),
+            "examples": named,
+        }
+    }
     return {"requestBody": {"required": True, "content": content | dict(others or {})}}
 
 
 def pictures_in(options: type[BaseModel]) -> dict[str, dict[str, Any]]:
     """The media types, beside JSON, that pictures arrive in."""
-    fields = options.model_json_schema()["properties"] if options.model_fields else {}
-    images = {"type": "array", "items": BINARY, "description": "One part named `image` for each picture."}
-    form = {"type": "object", "required": ["image"], "properties": {"image": images} | fields}
+    form = Later(partial(_form, options))
     files = {f"image/{kind}": {"schema": BINARY} for kind in ("png", "jpeg", "webp")}
     return {**files, "multipart/form-data": {"schema": form}, "application/x-npy": {"schema": BINARY}}
+
+
+def _form(options: type[BaseModel]) -> dict[str, Any]:
+    fields = options.model_json_schema()["properties"] if options.model_fields else {}
+    images = {"type": "array", "items": BINARY, "description": "One part named `image` for each picture."}
+    return {"type": "object", "required": ["image"], "properties": {"image": images} | fields}
 
 
 def answers(
@@ -113,9 +123,10 @@ def _example(kind: Kind) -> dict[str, Any]:
     return example | ({"capabilities": ["sample", "decode"]} if kind is CapabilityNotOffered else {})
 
 
-def document(application: FastAPI) -> dict[str, Any]:
+def document(application: Application) -> dict[str, Any]:
     """The application's OpenAPI document, made once; schemas of bodies stand among the components."""
     if application.openapi_schema is None:
+        application.complete()
         found = get_openapi(
             title=application.title,
             version=application.version,

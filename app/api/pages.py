@@ -6,15 +6,16 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from app.api.declared import Router
 from app.api.explorer import Explorer
 from app.api.negotiation import with_etag
 from app.api.openapi import document
 from app.errors import NotFound, shorten
 
-router = APIRouter(include_in_schema=False)
+router = Router(include_in_schema=False)
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 

@@ -28,13 +28,14 @@ LARGE_BODY_BYTES = 2**16
 class Body(BaseModel):
     """A JSON body or a part of one."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    # Built when first used: building them all would be a tenth of every start.
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Options(BaseModel):
     """What may be said in the address (`?seed=7`), where everything is text."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 class PictureOptions(Options):
@@ -90,7 +91,6 @@ Point = Annotated[
         custom_error_message="A Point is an object with exactly one of latent, seed, image, mean",
     ),
 ]
-MeanPoint.model_rebuild()
 
 B = TypeVar("B", bound=BaseModel)
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from numpy.typing import NDArray
 from starlette.responses import Response
 
 from app.api.arrays import check_length
+from app.api.declared import Router
 from app.api.negotiation import ImageAnswer, answer_images, choose
 from app.api.openapi import BINARY, READING, binary_answer, reads
 from app.api.payloads import JSON, media_type_of_body, parse_json, read_json
@@ -35,7 +36,7 @@ from app.runtime.session import RUNTIME
 PNG = "image/png"
 ACCEPTED = (PNG, MULTIPART, JSON)
 
-router = APIRouter(tags=["images out"])
+router = Router(tags=["images out"])
 
 
 _FORM = {"type": "object", "required": ["image"], "properties": {"image": BINARY}}

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.api.declared import Router
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose, with_etag
 from app.api.openapi import READING, RUNNING, answers, binary_answer, reads
 from app.api.payloads import Body, Options, PictureOptions, Seed, json_body
@@ -16,7 +17,7 @@ from app.runtime.model import GenerativeModel
 MAX_TEMPERATURE = 10.0
 """The noise's tail (|z| < 9) times this stays far inside the cap on coordinates."""
 
-router = APIRouter(tags=["images out"])
+router = Router(tags=["images out"])
 
 SampledModel = Annotated[GenerativeModel, Depends(offering("sample"))]
 Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, description="Scales the noise; 0 gives the mean image.")]

@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from app.api.declared import Router
 from app.api.negotiation import answer_json, choose
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
 from app.api.payloads import Options, Seed
@@ -19,7 +20,7 @@ from app.latent.noise import draw_seed
 from app.manifest import Manifest, OutlierStatistic
 from app.runtime.model import GenerativeModel, Scores
 
-router = APIRouter(tags=["images in"])
+router = Router(tags=["images in"])
 
 ScoringModel = Annotated[GenerativeModel, Depends(offering("score"))]
 JudgingModel = Annotated[GenerativeModel, Depends(offering("realism"))]

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.api.declared import Router
 from app.api.negotiation import STILLS, WALKS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, answers, reads
 from app.api.payloads import Body, PictureOptions, Point, json_body
@@ -19,7 +20,7 @@ from app.runtime.model import GenerativeModel
 MAX_POINTS = 64
 MAX_EXTENT = 100.0
 
-router = APIRouter(tags=["images out"])
+router = Router(tags=["images out"])
 
 WalkingModel = Annotated[GenerativeModel, Depends(offering("interpolate"))]
 TraversedModel = Annotated[GenerativeModel, Depends(offering("traverse"))]

@@ -28,15 +28,15 @@ RETRY_AFTER_S = 1
 
 def row_count(tensors: Tensors) -> int:
     """How many rows all these tensors have. Raises ValueError when they disagree or there is none."""
-    counts = {len(array) for array in tensors.values()}
-    if len(counts) != 1 or 0 in counts:
+    counts = [len(array) for array in tensors.values()]
+    if not counts or not counts[0] or counts.count(counts[0]) != len(counts):
         raise ValueError(f"tensors of one batch need the same number of rows, at least one; got {sorted(counts)}")
-    return counts.pop()
+    return counts[0]
 
 
-def kind(tensors: Tensors) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+def kind(tensors: Tensors) -> tuple[tuple[str, tuple[int, ...], Any], ...]:
     """What must be equal for two batches to be stacked: names, shapes but for the rows, types."""
-    return tuple((name, tensors[name].shape[1:], tensors[name].dtype.str) for name in sorted(tensors))
+    return tuple([(name, array.shape[1:], array.dtype) for name, array in sorted(tensors.items())])
 
 
 def rows(tensors: Tensors, start: int, stop: int) -> dict[str, Array]:

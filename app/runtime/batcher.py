@@ -9,24 +9,25 @@ happens on the event loop, so nothing here needs a lock.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from app.errors import DeadlineExceeded, Overloaded, ShuttingDown
 from app.runtime.batch import RETRY_AFTER_S, Array, Outcome, Run, Tensors, kind, row_count, rows, run_together, stack
 from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
 from app.telemetry import Metrics
-from app.tracing import record_stage
+from app.tracing import is_traced, record_stage
 
 _CROWD_BATCHES = 2
 """Full batches that must wait for another lane to be worth a core."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A request's outputs, and how long it waited and ran."""
 
     outputs: Tensors
@@ -76,10 +77,15 @@ class _Job:
         if isinstance(outcome, Exception):
             self.answer.set_exception(outcome)
             return
+        if piece.count == self.size:
+            self._answer(outcome, now)
+            return
         self.parts[piece.start] = outcome
         if sum(row_count(part) for part in self.parts.values()) == self.size:
-            outputs = stack([self.parts[start] for start in sorted(self.parts)])
-            self.answer.set_result(Answer(outputs, self.started_s - self.admitted_s, now - self.started_s))
+            self._answer(stack([self.parts[start] for start in sorted(self.parts)]), now)
+
+    def _answer(self, outputs: Tensors, now: float) -> None:
+        self.answer.set_result(Answer(outputs, self.started_s - self.admitted_s, now - self.started_s))
 
 
 @dataclass(eq=False, slots=True)
@@ -103,6 +109,39 @@ class _Batch:
         """Where nobody waits for any of its answers, the rest of the run is wasted."""
         if all(piece.job.answer.done() for piece in self.pieces):
             self.interruption.request()
+
+
+class _Deadlines:
+    """Ends jobs at their deadlines, with one timer for all of them: most are far away when the answer comes."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[_Job, float] = {}
+        self._next = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, job: _Job, deadline: float) -> None:
+        """End `job` at `deadline`, a `time.monotonic()` moment."""
+        self._jobs[job] = deadline
+        if deadline < self._next:
+            self._ring_at(deadline)
+
+    def discard(self, job: _Job) -> None:
+        """It needs no ending any more."""
+        self._jobs.pop(job, None)
+
+    def _ring_at(self, moment: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = moment
+        self._timer = asyncio.get_running_loop().call_later(moment - time.monotonic(), self._ring)
+
+    def _ring(self) -> None:
+        now, self._next, self._timer = time.monotonic(), math.inf, None
+        for job in [job for job, deadline in self._jobs.items() if deadline <= now]:
+            del self._jobs[job]
+            job.expire()
+        if self._jobs:
+            self._ring_at(min(self._jobs.values()))
 
 
 class Batcher:
@@ -131,6 +170,8 @@ class Batcher:
         self._running: set[_Batch] = set()
         self._executor = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix=name)
         self._workers: list[asyncio.Task[None] | None] = [None] * lanes
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadlines = _Deadlines()
         self._closing = False
         self._waiting_rows = 0
         self.statistics = GraphStatistics()
@@ -154,8 +195,10 @@ class Batcher:
         finally:
             if answer is None:
                 self.statistics.failed(time.monotonic() - began)
-        self.statistics.succeeded(row_count(feeds), queue_s=answer.queue_s, run_s=answer.run_s)
-        self._trace(answer, row_count(feeds), began)
+        count = row_count(feeds)
+        self.statistics.succeeded(count, queue_s=answer.queue_s, run_s=answer.run_s)
+        if is_traced():
+            self._trace(answer, count, began)
         return answer
 
     async def drain(self) -> None:
@@ -170,15 +213,15 @@ class Batcher:
         self._executor.shutdown(wait=False)
 
     async def _answer(self, feeds: Tensors, deadline: float | None, now: float) -> Answer:
-        loop = asyncio.get_running_loop()
-        job = self._admit(feeds, deadline, loop.create_future(), now)
+        self._loop = self._loop or asyncio.get_running_loop()  # asking anew is a system call (CPython before 3.12)
+        job = self._admit(feeds, deadline, self._loop.create_future(), now)
         self._wake()
-        timer = None if deadline is None else loop.call_later(deadline - now, job.expire)
+        if deadline is not None:
+            self._deadlines.add(job, deadline)
         try:
             return await job.answer
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._deadlines.discard(job)
             self._withdraw(job)
 
     def _trace(self, answer: Answer, count: int, began: float) -> None:

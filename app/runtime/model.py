@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,24 +36,21 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """Seconds that a request waited for the graph and ran in it."""
 
     queue_s: float
     run_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(NamedTuple):
     """Latents (N,D) that the prior made of noise."""
 
     latents: Floats
     timing: Timing
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """Pictures (N,H,W,C)."""
 
     images: Bytes
@@ -111,6 +109,8 @@ class GenerativeModel:
 
     def __init__(self, version: Version, *, queue_rows: int, metrics: Metrics | None = None) -> None:
         self._version = version
+        self.ref = f"{version.manifest.name}@{version.manifest.version}"
+        """`name@version`."""
         self._capabilities = version.manifest.capabilities  # derived anew at each look: kept
         self._batchers = {
             role: Batcher(
@@ -128,11 +128,6 @@ class GenerativeModel:
     def manifest(self) -> Manifest:
         """The version's manifest."""
         return self._version.manifest
-
-    @property
-    def ref(self) -> str:
-        """`name@version`."""
-        return f"{self.manifest.name}@{self.manifest.version}"
 
     @property
     def plans(self) -> Mapping[GraphRole, Plan]:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from app.runtime.machine import cpu_model
+from app.runtime.machine import cpu_model, usable_cores
 from app.runtime.session import RUNTIME, GraphSession
 from app.runtime.tuning import ByHand, Measured, Plan, is_quiet, measure
 
@@ -27,6 +27,8 @@ if sys.platform != "win32":
     import fcntl
 
 logger = logging.getLogger(__name__)
+
+Auto = Literal["auto"]
 
 CACHE_FILE = "graph_plans.json"
 MOST_PLANS = 1000
@@ -71,6 +73,20 @@ class Planner:
 
     def _key(self, sha256: str) -> str:
         return hashlib.sha256(json.dumps([sha256, *self._circumstances]).encode()).hexdigest()
+
+
+def planner_for(
+    *,
+    graph_threads: int | Auto,
+    graph_lanes: int | Auto,
+    max_batch_rows: int | Auto,
+    workers: int,
+    cache_dir: Path | None,
+) -> Planner:
+    """The planner of one of `workers` processes; `auto` is left to measuring, no folder is the user's."""
+    threads, lanes, rows = (None if by == "auto" else by for by in (graph_threads, graph_lanes, max_batch_rows))
+    cores = max(1, usable_cores() // workers)
+    return Planner(ByHand(threads, lanes, rows), cores=cores, cache_dir=cache_dir or default_cache_dir())
 
 
 class PlanCache:

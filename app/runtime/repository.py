@@ -12,6 +12,7 @@ import difflib
 import logging
 import re
 import weakref
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ from app.manifest import NAME_PATTERN, Manifest
 from app.runtime.machine import release_memory
 from app.runtime.model import GenerativeModel
 from app.runtime.plan import Planner
-from app.runtime.version import open_version, read_manifest
+from app.runtime.version import Version, open_version, read_manifest
 from app.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ UNLOADED = "unloaded"
 
 Key = tuple[str, int]
 Fingerprint = tuple[tuple[str, int, int, int], ...]
+EarlyVersions = Future[dict[Key, tuple[Fingerprint, Version]]]
 """Name, size, modification time in ns and inode of every file in a version's folder."""
 
 
@@ -85,12 +87,15 @@ class ModelRepository:
         queue_rows: int,
         poll_interval_s: float,
         metrics: Metrics | None = None,
+        early: EarlyVersions | None = None,
     ) -> None:
+        """`early` are versions that somebody opens already; they are taken where the files are still the same."""
         self._root = root
         self._planner = planner
         self._queue_rows = queue_rows
         self._poll_interval_s = poll_interval_s
         self._metrics = metrics
+        self._early = early
         self._slots: dict[Key, _Slot] = {}
         self._unloaded: set[str] = set()
         self._leaving: list[weakref.ref[GenerativeModel]] = []
@@ -100,12 +105,13 @@ class ModelRepository:
     async def open(self) -> None:
         """Load what is published and watch for more."""
         await self.refresh()
+        self._early = None
         self._poller = asyncio.create_task(self._poll(), name="model repository")
 
     async def refresh(self) -> None:
         """One scan: load new and changed versions, let go of removed ones."""
         async with self._refreshing:
-            found = await asyncio.to_thread(_scan, self._root)
+            found = await asyncio.to_thread(scan, self._root)
             for key in sorted(found.keys() - self._unchanged(found)):
                 await self._load(key, found[key])
             for key in self._slots.keys() - found.keys():
@@ -242,12 +248,19 @@ class ModelRepository:
     def _attempt(self, key: Key, fingerprint: Fingerprint) -> _Slot:
         folder, manifest = self._root / key[0] / str(key[1]), None
         try:
-            manifest = read_manifest(folder)
-            version = open_version(folder, manifest, self._planner)
+            if (version := self._opened_early(key, fingerprint)) is None:
+                manifest = read_manifest(folder)
+                version = open_version(folder, manifest, self._planner)
         except ModelRejected as error:
             return _Slot(fingerprint, None, error.detail, manifest)
         model = GenerativeModel(version, queue_rows=self._queue_rows, metrics=self._metrics)
-        return _Slot(fingerprint, model, None, manifest)
+        return _Slot(fingerprint, model, None, version.manifest)
+
+    def _opened_early(self, key: Key, fingerprint: Fingerprint) -> Version | None:
+        if self._early is None or self._early.exception() is not None:  # either waits until it is done
+            return None
+        found = self._early.result().get(key)
+        return found[1] if found and found[0] == fingerprint else None
 
     def _let_go(self, model: GenerativeModel | None) -> None:
         """Remember a model that is served no more, until the last request that holds it has ended."""
@@ -272,7 +285,7 @@ class ModelRepository:
                 logger.exception("a scan of the model repository failed; the next one tries again")
 
 
-def _scan(root: Path) -> dict[Key, Fingerprint]:
+def scan(root: Path) -> dict[Key, Fingerprint]:
     """Every version under `root` by the names of folders alone; drafts, hidden folders and strays have none."""
     return {
         (model.name, int(version.name)): _fingerprint(version)

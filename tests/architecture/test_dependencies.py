@@ -83,7 +83,7 @@ def test_pins_are_within_the_ranges_that_the_project_states() -> None:
 
 
 def test_importing_the_application_loads_neither_pytorch_nor_onnx_nor_the_workshop() -> None:
-    question = "import sys, app.__main__; print(*{name.partition('.')[0] for name in sys.modules})"
+    question = "import sys, app.__main__, app.server; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", question], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "onnxruntime" in loaded

@@ -2,9 +2,10 @@
 
 from typing import get_args
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
+from app.api.declared import Router
 from app.api.open_inference import documents, openapi
 from app.api.open_inference.bodies import json_answer, plain_body, read_message
 from app.api.open_inference.envelope import IndexRequest, RepositoryRequest
@@ -14,7 +15,7 @@ from app.errors import Forbidden, ModelNotFound, NotSupported, shorten
 from app.manifest import GraphRole
 from app.runtime.repository import ModelRepository
 
-router = APIRouter(tags=["open inference protocol"])
+router = Router(tags=["open inference protocol"])
 
 
 async def administrator(request: Request, service: ServiceOf) -> None:

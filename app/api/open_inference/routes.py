@@ -8,9 +8,10 @@ import time
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import Header, Request
 from starlette.responses import Response
 
+from app.api.declared import Router
 from app.api.negotiation import server_timing
 from app.api.open_inference import documents, openapi
 from app.api.open_inference.bodies import json_answer, off_loop, plain_body
@@ -20,7 +21,7 @@ from app.api.open_inference.graphs import Graph
 from app.api.open_inference.messages import HEADER, Inference, parse, render
 from app.api.service import Deadline, Service, ServiceOf
 
-router = APIRouter(tags=["open inference protocol"])
+router = Router(tags=["open inference protocol"])
 
 
 @router.get("/v2/", include_in_schema=False)

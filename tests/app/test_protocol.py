@@ -1,0 +1,125 @@
+"""Answers on a connection, against what uvicorn's own protocol writes for the same messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.protocol import Protocol
+
+GET = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"
+START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]}
+BODY: Message = {"type": "http.response.body", "body": b"hello"}
+
+
+def answering(*messages: Message) -> ASGIApp:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    return application
+
+
+class Wire(asyncio.Transport):
+    """What was written, and whether it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def write(self, data: Any) -> None:
+        if data:
+            self.writes.append(bytes(data))
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        self.writes.append(b"".join(list_of_data))
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def written(kind: type[HttpToolsProtocol], application: ASGIApp, request: bytes = GET) -> Wire:
+    async def talk() -> Wire:
+        config = uvicorn.Config(application, lifespan="off", log_config=None, access_log=False)
+        config.load()
+        protocol, wire = kind(config=config, server_state=ServerState(), app_state={}), Wire()
+        protocol.connection_made(wire)
+        protocol.data_received(request)
+        while protocol.tasks:
+            await asyncio.gather(*protocol.tasks)
+        protocol.connection_lost(None)
+        return wire
+
+    return asyncio.run(talk())
+
+
+def test_protocol_writes_a_whole_answer_at_once() -> None:
+    ours, uvicorns = (written(kind, answering(START, BODY)) for kind in (Protocol, HttpToolsProtocol))
+
+    assert len(ours.writes) == 1
+    assert ours.writes[0] == b"".join(uvicorns.writes)
+
+
+@pytest.mark.parametrize(
+    ("messages", "request_bytes"),
+    [
+        ([START, BODY], GET.replace(b"GET", b"HEAD")),
+        ([START, BODY], GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")),
+        ([START, BODY], GET.replace(b"HTTP/1.1", b"HTTP/1.0")),
+        ([START, {**BODY, "body": b"hel", "more_body": True}, {**BODY, "body": b"lo"}], GET),
+        ([{**START, "headers": []}, BODY], GET),
+        ([{**START, "status": 304, "headers": []}, {**BODY, "body": b""}], GET),
+        ([{**START, "headers": [*START["headers"], (b"connection", b"close")]}, BODY], GET),
+        ([START, BODY], GET * 3),
+    ],
+    ids=["HEAD", "close", "HTTP/1.0", "pieces", "no length", "304", "application closes", "pipelined"],
+)
+def test_protocol_answers_like_uvicorn(messages: list[Message], request_bytes: bytes) -> None:
+    ours, uvicorns = (written(kind, answering(*messages), request_bytes) for kind in (Protocol, HttpToolsProtocol))
+
+    assert b"".join(ours.writes) == b"".join(uvicorns.writes)
+    assert ours.closed == uvicorns.closed
+
+
+@pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"a\rb"])
+def test_protocol_lets_no_header_break_out_of_its_line(value: bytes) -> None:
+    start = {**START, "headers": [*START["headers"], (b"x-evil", value)]}
+
+    wire = written(Protocol, answering(start, BODY))
+
+    assert value not in b"".join(wire.writes)
+    assert b"".join(wire.writes).startswith(b"HTTP/1.1 500 ")
+
+
+def test_protocol_answers_500_where_an_application_fails_between_head_and_body() -> None:
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        raise RuntimeError("in the middle")
+
+    assert b"".join(written(Protocol, failing).writes).startswith(b"HTTP/1.1 500 ")
+
+
+def test_protocol_leaves_a_length_that_is_wrong_to_uvicorn() -> None:
+    wire = written(Protocol, answering(START, {**BODY, "body": b"too long"}))
+
+    assert b"too long" not in b"".join(wire.writes)
