@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.manifest import Manifest
+from training.export.storage import SMALLEST_HALVED
 
 LIMITS = {
     "vae": (
@@ -77,6 +78,8 @@ def _training(manifest: Manifest) -> dict[str, str]:
         "length": f"{source.steps:,} steps, {source.train_seconds / 60:.1f} minutes",
         "hardware": source.hardware,
         "code": f"commit `{source.commit}`",
+        "weights": f"large matrices and kernels ({SMALLEST_HALVED:,} numbers or more) rounded to half precision before "
+        "all that is measured here",
         "libraries": ", ".join(f"{name} {version}" for name, version in source.libraries.items()),
         "PyTorch against ONNX": ", ".join(f"{role} {error:.1e}" for role, error in manifest.parity_error.items()),
     }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from app.manifest import LABEL, NOISE_PRIORS, GraphRole
+from training.export.storage import round_weights
 from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.posterior import FlowFamily, GaussianPosterior
 from training.vae.labels import Labels
@@ -135,11 +136,12 @@ def _autoencoder_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shap
 def _ready(model: TrainedModel) -> TrainedModel:
     """A copy on the CPU that only answers: what follows from weights alone (spectral norms, inverses) is constant."""
     ready = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    if isinstance(ready, VariationalAutoencoder):
-        ready.prior = ready.prior.settled()
     for module in list(ready.modules()):
         if parametrize.is_parametrized(module):
             _settle(module)
+    round_weights(ready)  # before what follows from them is computed
+    if isinstance(ready, VariationalAutoencoder):
+        ready.prior = ready.prior.settled()
     for parameter in ready.parameters():
         parameter.data = parameter.data.contiguous()  # channels-last strides are for training
     return ready

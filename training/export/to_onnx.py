@@ -13,6 +13,7 @@ import torch
 from app.manifest import GraphSignature
 from app.runtime.session import describe_graph, file_sha256
 from training.export.graphs import Graph
+from training.export.storage import store_in_half_precision
 
 OPSET = 20
 RANDOM_OPERATORS = frozenset(
@@ -26,6 +27,7 @@ def write_graph(graph: Graph, folder: Path) -> GraphSignature:
     """Export to `<folder>/<role>.onnx` and return the signature as onnxruntime reads it back."""
     path = folder / f"{graph.role}.onnx"
     _export(graph, path)
+    _compact(path)
     _refuse_random_and_external(path)
     inputs, outputs = describe_graph(path)
     return GraphSignature(role=graph.role, file=path.name, sha256=file_sha256(path), inputs=inputs, outputs=outputs)
@@ -52,6 +54,16 @@ def _export(graph: Graph, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+
+
+def _compact(path: Path) -> None:
+    """Store large weights in half precision, and drop the exporter's notes: source lines and paths of this machine."""
+    model = onnx.load(path, load_external_data=False)
+    store_in_half_precision(model)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+    onnx.save(model, path)
 
 
 def _refuse_random_and_external(path: Path) -> None:
