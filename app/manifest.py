@@ -26,7 +26,7 @@ GraphRole = Literal[
     "noise_to_latent", "latent_to_image", "image_to_latent", "image_to_evidence", "image_to_realism", "image_to_class"
 ]
 Family = Literal["autoencoder", "vae", "gan"]
-PriorKind = Literal["none", "standard_normal", "mixture", "vamp", "flow"]
+PriorKind = Literal["none", "standard_normal", "mixture", "vamp", "flow", "hierarchical"]
 NOISE_PRIORS: frozenset[PriorKind] = frozenset({"none", "standard_normal"})
 """Those that need no graph: there is nothing to draw, or the noise is the latent."""
 LikelihoodKind = Literal["bernoulli", "continuous_bernoulli", "gaussian", "logistic_mixture", "categorical"]
@@ -116,6 +116,8 @@ class LatentSpace(_Part):
     selectors: Annotated[int, Field(ge=0)] = 0
     """How many leading numbers of a latent's noise only select a component of the prior: temperature and truncation
     leave them alone."""
+    layers: tuple[int, ...] = ()
+    """Of a hierarchical prior: how many of the numbers each layer has, in their order, the top layer first."""
     active_dimensions: tuple[int, ...] = ()
     """Most informative first (by mean KL to the prior on held-out images); empty when not measured."""
 

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from app.manifest import NAME_PATTERN, LikelihoodKind
 
@@ -64,7 +73,9 @@ class VaeObjectiveConfig(_Section):
     kl: Literal["closed_form", "sampled"] = "closed_form"  # closed_form: standard normal prior, Gaussian posterior
     estimator: Literal["reparameterised", "doubly_reparameterised", "score_function"] = "reparameterised"
     beta: PositiveFloat = 1.0  # the KL's weight; 1 is the ELBO, above 1 the β-VAE (Higgins et al. 2017)
-    free_bits: Annotated[float, Field(ge=0)] = 0.0  # nats of KL a dimension may have for nothing, on the batch's mean
+    free_bits: Annotated[float, Field(ge=0)] = (
+        0.0  # nats a dimension (ladder: layer) has for nothing, on a batch's mean
+    )
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0  # the KL's weight rises linearly from 0 to beta over these
     importance_samples: PositiveInt = 5  # K of the importance-weighted bound, where it is maximised
     importance_weighted_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the run, at its end, with that bound
@@ -73,8 +84,6 @@ class VaeObjectiveConfig(_Section):
     def _closed_form_where_possible(self) -> Self:
         if self.kl == "closed_form" and self.estimator != "reparameterised":
             raise ValueError(f'estimator = "{self.estimator}" needs kl = "sampled"')
-        if self.kl == "sampled" and self.free_bits:
-            raise ValueError('free_bits need the KL of each dimension: kl = "closed_form"')
         if self.estimator == "score_function" and self.importance_weighted_share:
             raise ValueError("the score-function estimator is of the ELBO: importance_weighted_share must be 0")
         return self
@@ -87,6 +96,27 @@ class PriorConfig(_Section):
     components: PositiveInt = 100  # mixture: Gaussians; vamp: learned pictures
     couplings: PositiveInt = 10  # flow: times [act norm, affine coupling, linear map]
     hidden: PositiveInt = 250  # flow: width of each coupling's network
+
+
+class LadderConfig(_Section):
+    """The layers of latents of nets = "ladder", for each halving of the side, outermost first."""
+
+    layers: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (1, 1)  # how many; 0: none at this side
+    latent_channels: Widths = (4, 8)  # of each of these layers' latent maps
+
+    @model_validator(mode="after")
+    def _a_top(self) -> Self:
+        if self.layers[-1] == 0:
+            raise ValueError("the innermost side has the top layer: the last of ladder.layers must be 1 or more")
+        return self
+
+    def sizes(self, side: int) -> tuple[int, ...]:
+        """Numbers in each layer for pictures of this side, the top layer first."""
+        found: list[int] = []
+        for count, channels in zip(self.layers, self.latent_channels, strict=True):
+            side = -(-side // 2)
+            found += count * [channels * side**2]
+        return tuple(reversed(found))
 
 
 class PosteriorConfig(_Section):
@@ -108,14 +138,15 @@ class VaeConfig(_Section):
     """A variational autoencoder (Kingma & Welling 2014)."""
 
     family: Literal["vae"]
-    nets: Literal["dense", "convolutional"] = "convolutional"
+    nets: Literal["dense", "convolutional", "ladder"] = "convolutional"  # ladder: layers of latents (Sønderby 2016)
     latent_size: PositiveInt = 16
     hidden: Widths = (256,)  # dense: widths from the image inwards; mirrored in the decoder
     channels: Widths = (32, 64)  # convolutional: channels at each halving of the side
     residual_blocks: Annotated[int, Field(ge=0)] = 1  # convolutional: blocks at each resolution
     likelihood: LikelihoodKind = "bernoulli"
     conditional: bool = False  # encoder and decoder are told the class; the data set must have classes
-    prior: PriorConfig = PriorConfig()
+    ladder: LadderConfig = LadderConfig()
+    prior: PriorConfig = PriorConfig()  # ladder: of the top layer
     posterior: PosteriorConfig = PosteriorConfig()
     objective: VaeObjectiveConfig = VaeObjectiveConfig()
 
@@ -130,8 +161,28 @@ class VaeConfig(_Section):
             raise ValueError('prior.kind = "vamp" is a mixture of posteriors: posterior.kind = "diagonal"')
         if self.prior.kind == "vamp" and self.conditional:
             raise ValueError('prior.kind = "vamp" is a mixture of posteriors, which need labels: conditional = false')
+        if self.objective.free_bits and self.objective.kl == "sampled" and self.nets != "ladder":
+            raise ValueError('free_bits need the KL of each dimension: objective.kl = "closed_form"')
         if self.latent_size < 2 and "flow" in (self.prior.kind, self.posterior.kind):
             raise ValueError("a flow couples dimensions: latent_size must be 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _ladder_fits(self) -> Self:
+        if self.nets != "ladder":
+            return self
+        if not len(self.channels) == len(self.ladder.layers) == len(self.ladder.latent_channels):
+            raise ValueError("channels, ladder.layers and ladder.latent_channels need a number for each side")
+        if self.conditional:
+            raise ValueError("a ladder is told no class: conditional = false")
+        if self.posterior.kind != "diagonal" or self.prior.kind == "vamp":
+            raise ValueError(
+                "a ladder has posteriors of its own: posterior.kind must be diagonal, and prior.kind not vamp"
+            )
+        if self.objective.kl != "sampled":
+            raise ValueError('a ladder has no KL in closed form: objective.kl = "sampled"')
+        if self.objective.free_bits and self.objective.estimator != "reparameterised":
+            raise ValueError('free_bits of layers need objective.estimator = "reparameterised"')
         return self
 
 
@@ -192,6 +243,16 @@ class RunConfig(_Section):
     checkpoint_every_s: PositiveFloat = 60.0  # a killed run loses at most this much, and the step it was in
     samples_every_epochs: PositiveInt = 5  # how often a grid of samples is drawn into the run folder
 
+    @model_validator(mode="after")
+    def _latents_of_all_layers(self) -> Self:
+        if isinstance(self.model, VaeConfig) and self.model.nets == "ladder":
+            sizes = self.model.ladder.sizes(self.data.size)
+            if self.model.latent_size != sum(sizes):
+                raise ValueError(
+                    f"model.latent_size must be {sum(sizes)}: the layers have {' + '.join(map(str, sizes))}"
+                )
+        return self
+
     def as_toml_document(self) -> dict[str, Any]:
         """The configuration as plain values, for printing and saving: None is left out, as TOML has no word for it."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -246,9 +307,9 @@ def _explain(path: Path, error: ValidationError) -> str:
 def _place(loc: tuple[int | str, ...]) -> str:
     """The key as it stands in the file: pydantic puts the family, which chose the section's form, in between."""
     parts = [str(part) for part in loc]
-    if parts[0] == "model" and parts[1:2] in (["vae"], ["gan"]):
+    if parts[:1] == ["model"] and parts[1:2] in (["vae"], ["gan"]):
         del parts[1]
-    return ".".join(parts)
+    return ".".join(parts) or "run"
 
 
 def _plain(kind: str, message: str) -> str:

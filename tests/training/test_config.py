@@ -16,6 +16,7 @@ MINIMAL: dict[str, Any] = {
     "data": {"set": "digits", "size": 8},
     "model": {"family": "vae"},
 }
+LADDER: dict[str, Any] = {"family": "vae", "nets": "ladder", "objective": {"kl": "sampled"}}
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -64,7 +65,7 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ),
         (
             {"model": {"family": "vae", "objective": {"kl": "sampled", "free_bits": 0.1}}},
-            "model.objective: free_bits need the KL of each dimension",
+            "model: free_bits need the KL of each dimension",
         ),
         (
             {"model": {"family": "vae", "posterior": {"kind": "full_covariance"}, "objective": {"free_bits": 0.1}}},
@@ -97,6 +98,22 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
                 }
             },
             "the score-function estimator is of the ELBO",
+        ),
+        (
+            {"model": LADDER | {"channels": [8]}},
+            "channels, ladder.layers and ladder.latent_channels need a number for each side",
+        ),
+        ({"model": LADDER | {"ladder": {"layers": [1, 0]}}}, "the innermost side has the top layer"),
+        ({"model": LADDER | {"conditional": True}}, "a ladder is told no class"),
+        ({"model": LADDER | {"prior": {"kind": "vamp"}}}, "a ladder has posteriors of its own"),
+        ({"model": LADDER | {"objective": {"kl": "closed_form"}}}, "a ladder has no KL in closed form"),
+        (
+            {"model": LADDER | {"objective": {"kl": "sampled", "free_bits": 1, "estimator": "doubly_reparameterised"}}},
+            'free_bits of layers need objective.estimator = "reparameterised"',
+        ),
+        (
+            {"model": LADDER | {"latent_size": 16}},
+            "run: model.latent_size must be 96: the layers have 32 + 64",
         ),
         ({"name": "../up"}, "name: String should match pattern"),
         ({"optimiser": {"learning_rate": float("inf")}}, "optimiser.learning_rate: Input should be a finite number"),

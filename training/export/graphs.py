@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from app.manifest import LABEL, NOISE_PRIORS, GraphRole
 from training.export.storage import round_weights
 from training.gan.model import GenerativeAdversarialNetwork
-from training.probability.posterior import FlowFamily, GaussianPosterior
+from training.probability.posterior import GaussianPosterior
 from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
@@ -124,7 +124,7 @@ def _autoencoder_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shap
     label: Shapes = {LABEL: ("batch",)} if classes else {}
     read: Shapes = {**image, "noise": ("batch", size), **label}
     weighed: Shapes = {**image, "noise": ("batch", "samples", size), **label}
-    moments = () if isinstance(vae.family, FlowFamily) else ("mean", "scale")
+    moments = ("mean", "scale") if vae.has_moments else ()
     terms = ("log_likelihood", "log_prior", "log_posterior")
     return [
         Graph("latent_to_image", _LatentToImage(vae), {**latent, **label}, ("image",), classes),

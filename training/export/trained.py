@@ -17,6 +17,7 @@ from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import Plan
 from training.loops.vae_pictures import PIXELS as VAE_PIXELS
+from training.vae.hierarchical import HierarchicalPrior, make_vae
 from training.vae.model import VariationalAutoencoder
 
 
@@ -75,7 +76,9 @@ class TrainedRun:
         size = self.config.model.latent_size
         if not isinstance(self.model, VariationalAutoencoder):
             return LatentSpace(size=size, prior="standard_normal")
-        return LatentSpace(size=size, prior=self.model.prior.kind, selectors=self.model.prior.selectors)
+        prior = self.model.prior
+        layers = prior.layers if isinstance(prior, HierarchicalPrior) else ()
+        return LatentSpace(size=size, prior=prior.kind, selectors=prior.selectors, layers=layers)
 
     def graphs(self) -> list[Graph]:
         """The model's graphs, ready to export."""
@@ -96,7 +99,7 @@ def _parameters(net: nn.Module) -> int:
 
 def _fresh_model(config: RunConfig, classes: int) -> TrainedModel:
     if isinstance(config.model, VaeConfig):
-        return VariationalAutoencoder.from_config(config.model, config.data, classes=classes)
+        return make_vae(config.model, config.data, classes=classes)
     return GenerativeAdversarialNetwork.from_config(config.model, config.data)
 
 

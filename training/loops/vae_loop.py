@@ -23,6 +23,7 @@ from training.loops.schedule import (
     step_generator,
 )
 from training.loops.vae_pictures import SHOWN, draw_pictures, observed, told
+from training.vae.hierarchical import make_vae
 from training.vae.model import VariationalAutoencoder
 from training.vae.objective import (
     ElboTerms,
@@ -60,7 +61,7 @@ class VaeTraining:
         if not isinstance(settings, VaeConfig):
             raise TypeError(f"this loop trains VAEs, the configuration describes a {settings.family}")
         torch.manual_seed(config.seed)
-        net = VariationalAutoencoder.from_config(settings, config.data, classes=classes)
+        net = make_vae(settings, config.data, classes=classes)
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.Adam(net.parameters(), lr=config.optimiser.learning_rate, betas=config.optimiser.betas)
         return cls(config, settings, device, net, WeightAverage(net, config.optimiser.average_decay), optimiser)
@@ -140,8 +141,9 @@ def _signal(training: VaeTraining, plan: Plan, image: Tensor, noise: Tensor, lab
     """What this step minimises: minus the bound that the configuration names, by the estimator that it names."""
     net, objective = training.net, training.settings.objective
     weight = objective.beta * warmup_weight(training.step / plan.steps_per_epoch, objective.warmup_epochs)
-    if objective.kl == "closed_form" and noise.shape[1] == 1:
-        terms = elbo_terms(net, image, noise[:, 0], kl="closed_form", free_bits=objective.free_bits, label=label)
+    if noise.shape[1] == 1 and (objective.kl == "closed_form" or objective.free_bits):
+        free_bits = objective.free_bits
+        terms = elbo_terms(net, image, noise[:, 0], kl=objective.kl, free_bits=free_bits, label=label)
         return Signal(negative_elbo_loss(terms, kl_weight=weight), terms)
     match objective.estimator:
         case "reparameterised":

@@ -12,7 +12,7 @@ from training.config import ConfigError, DataConfig, VaeConfig
 from training.nets.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from training.nets.dense import DenseDecoder, DenseEncoder
 from training.probability.likelihood import Likelihood, make_likelihood
-from training.probability.posterior import DiagonalFamily, Posterior, PosteriorFamily, make_posterior_family
+from training.probability.posterior import DiagonalFamily, FlowFamily, Posterior, PosteriorFamily, make_posterior_family
 from training.probability.prior import Prior, StandardNormalPrior, make_prior
 from training.vae.labels import LabelPicture, Labels, one_hot
 
@@ -37,6 +37,8 @@ class VariationalAutoencoder(nn.Module):
     the labels; otherwise there are none to give.
     """
 
+    prior: Prior
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -58,7 +60,7 @@ class VariationalAutoencoder(nn.Module):
         self.likelihood = likelihood
         self.latent_size = latent_size
         self.family = family or DiagonalFamily(latent_size)
-        self.prior: Prior = StandardNormalPrior(latent_size)
+        self.prior = StandardNormalPrior(latent_size)
 
     @classmethod
     def from_config(cls, config: VaeConfig, data: DataConfig, *, classes: int = 0) -> VariationalAutoencoder:
@@ -81,6 +83,8 @@ class VariationalAutoencoder(nn.Module):
                 decoder = ConvolutionalDecoder(
                     painted, config.channels, config.residual_blocks, config.latent_size + told
                 )
+            case "ladder":
+                raise TypeError("a ladder has several layers of latents: it is a HierarchicalVae")
         label_picture = LabelPicture(told, data.size, data.size) if told else None
         model = cls(encoder, decoder, likelihood, config.latent_size, family, label_picture)
         model.prior = make_prior(config.prior, config.latent_size, shape, model.posterior)
@@ -90,6 +94,11 @@ class VariationalAutoencoder(nn.Module):
     def classes(self) -> int:
         """How many classes a label chooses from; 0 where the model takes no label."""
         return self.label_picture.classes if self.label_picture is not None else 0
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether q(z|x) has a mean and a scale."""
+        return not isinstance(self.family, FlowFamily)
 
     def posterior(self, image: Float[Tensor, "batch c h w"], label: Labels | None = None) -> Posterior:
         """q(z|x) or q(z|x,y) of each image, pixels in [0, 1]."""

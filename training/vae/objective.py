@@ -16,6 +16,7 @@ from torch import Tensor
 
 from training.probability.gaussian import kl_per_dimension
 from training.probability.posterior import DiagonalPosterior, GaussianPosterior
+from training.vae.hierarchical import HierarchicalVae
 from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
@@ -62,6 +63,8 @@ def elbo_terms(
     Kingma & Welling 2014: equation 7 with the closed-form KL, equation 6 with the sampled one. Both are unbiased; the
     closed form has the lower variance, the sampled one works for any prior and posterior.
     """
+    if kl == "sampled" and free_bits:
+        return _spared_by_layer(model, image, noise, free_bits)
     if kl == "sampled":
         return ElboTerms.of(model.evidence(image, noise[:, None], label))
     posterior = model.posterior(image, label)
@@ -76,8 +79,18 @@ def elbo_terms(
     return ElboTerms(reconstruction, posterior.kl_to_standard_normal())
 
 
+def _spared_by_layer(
+    model: VariationalAutoencoder, image: Images, noise: Float[Tensor, "batch size"], minimum: float
+) -> ElboTerms:
+    """The terms of a hierarchical model, with the KL that each layer has beyond its free bits."""
+    if not isinstance(model, HierarchicalVae):
+        raise TypeError(f"free bits of a sampled KL are those of layers: a {type(model).__name__} has one")
+    log_likelihood, log_prior, log_posterior = model.evidence_by_layer(image, noise[:, None])
+    return ElboTerms(log_likelihood[:, 0], free_bits_kl((log_posterior - log_prior)[:, 0], minimum))
+
+
 def free_bits_kl(kl: Float[Tensor, "batch size"], minimum: float) -> Float[Tensor, " batch"]:
-    """Σ max(minimum, KL of dimension i averaged over the batch): Kingma et al. 2016, equation 15.
+    """Σ max(minimum, KL of dimension (or layer) i averaged over the batch): Kingma et al. 2016, equation 15.
 
     A dimension below the minimum counts as the minimum for every image, so the average over the batch is that sum, and
     nothing pushes the dimension further down.

@@ -19,6 +19,7 @@ from training.export.parity import check_parity
 from training.export.to_onnx import write_graph
 from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.posterior import GaussianPosterior
+from training.vae.hierarchical import make_vae
 from training.vae.model import VariationalAutoencoder
 
 CLASSES = 3
@@ -40,6 +41,12 @@ MIXTURE = SAMPLED | {
     "posterior": {"kind": "flow", "couplings": 2, "hidden": 8},
 }
 CONDITIONAL = SAMPLED | {"conditional": True, "prior": {"kind": "flow", "couplings": 2, "hidden": 8}}
+LADDER = SAMPLED | {
+    "nets": "ladder",
+    "latent_size": 24,
+    "ladder": {"layers": [1, 1], "latent_channels": [1, 2]},
+    "prior": {"kind": "flow", "couplings": 2, "hidden": 8},
+}
 PRIOR_ROLES = ["noise_to_latent", "image_to_latent", "image_to_evidence"]
 
 
@@ -57,6 +64,7 @@ PRIOR_ROLES = ["noise_to_latent", "image_to_latent", "image_to_evidence"]
         (MIXTURE, 8, 1, PRIOR_ROLES),
         (CONDITIONAL, 8, 1, ["noise_to_latent", *VAE_ROLES]),
         (CONDITIONAL | {"nets": "dense"}, 8, 3, VAE_ROLES),
+        (LADDER, 8, 1, [*PRIOR_ROLES, "latent_to_image"]),
         (BATCH_NORM, 28, 1, GAN_ROLES),
         (SPECTRAL_NORM, 32, 3, GAN_ROLES),
     ],
@@ -72,6 +80,7 @@ PRIOR_ROLES = ["noise_to_latent", "image_to_latent", "image_to_evidence"]
         "mixture prior, flow posterior",
         "conditional, flow prior",
         "conditional, dense rgb",
+        "ladder",
         "batch norm 28",
         "spectral norm 32 rgb",
     ],
@@ -138,7 +147,7 @@ def _model(document: dict[str, Any], size: int, channels: int) -> TrainedModel:
     data = {"set": "digits", "size": size, "channels": channels}
     config = RunConfig.model_validate({"name": "x", "title": "x", "data": data, "model": document})
     if isinstance(config.model, VaeConfig):
-        model: TrainedModel = VariationalAutoencoder.from_config(config.model, config.data, classes=CLASSES)
+        model: TrainedModel = make_vae(config.model, config.data, classes=CLASSES)
     else:
         model = GenerativeAdversarialNetwork.from_config(config.model, config.data)
     with torch.no_grad():

@@ -59,8 +59,18 @@ def _one_thread() -> None:
             },
             "optimiser": {"precision": "bfloat16"},
         },
+        {
+            "model": {
+                "nets": "ladder",
+                "channels": [4, 6],
+                "latent_size": 24,
+                "ladder": {"layers": [1, 1], "latent_channels": [1, 2]},
+                "objective": {"kl": "sampled", "free_bits": 0.5, "warmup_epochs": 2},
+            },
+            "optimiser": {"precision": "bfloat16"},
+        },
     ],
-    ids=["dense, binarised", "convolutional, bfloat16", "flows, importance-weighted from step 4 of 15"],
+    ids=["dense, binarised", "convolutional, bfloat16", "flows, importance-weighted from step 4 of 15", "ladder"],
 )
 def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_at: int, changes: dict[str, Any]
