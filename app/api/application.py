@@ -15,6 +15,7 @@ from app import tracing
 from app.api import (
     arithmetic,
     catalogue,
+    classify,
     decode,
     encode,
     explanations,
@@ -49,6 +50,7 @@ ROUTERS = (
     arithmetic,
     encode,
     score,
+    classify,
     replay,
     openai_images,
     open_inference,

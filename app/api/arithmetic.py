@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from app.api.arrays import check_latents
 from app.api.declared import Router
+from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
-from app.api.openapi import SEEING, answers, reads
-from app.api.payloads import Body, Coordinate, PictureOptions, Point, json_body
+from app.api.openapi import SEEING, TINY_PNG, answers, reads
+from app.api.payloads import Body, Coordinate, Label, LabelledImage, PictureOptions, Point, json_body
 from app.api.points import resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.latent.arithmetic import combine, log_prior_nats, rescale_to_typical
@@ -38,9 +39,10 @@ class ArithmeticRequest(Body):
     renormalize: Literal["none", "typical"] = Field(
         "none", description="typical: scale the sum to the length √D that latents of a standard normal prior have."
     )
+    label: Label | None = Field(None, description="Of the image; conditional models need it.")
 
 
-class CombinedImage(BaseModel):
+class CombinedImage(LabelledImage):
     """The image, its latent and how likely the prior makes it."""
 
     index: int
@@ -65,7 +67,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             {"weight": 1.0, "point": {"seed": 4}},
         ],
         "renormalize": "typical",
-    }
+    },
+    "A picture of one class made again as another": {
+        "terms": [{"point": {"image": TINY_PNG, "label": 0}}],
+        "label": 1,
+    },
 }
 
 
@@ -87,13 +93,15 @@ async def arithmetic(
     """The weighted sum of the terms, and the image there."""
     chosen = choose(request.headers.get("accept"), options.format, STILLS)
     placed = [(f"/terms/{index}/point", term.point) for index, term in enumerate(body.terms)]
-    points, encoding = await resolve(placed, model, service.limits, deadline=deadline)
+    label = one_label(body.label, model, WALKING)
+    points, encoding = await resolve(placed, model, service.limits, label=label, deadline=deadline)
     latent = combine(np.array([term.weight for term in body.terms]), points).astype(np.float32)
     latent = rescale_to_typical(latent) if body.renormalize == "typical" else latent
     latents = check_latents(latent[None], model.manifest.latent.size, pointer="/terms")
-    decoded = await model.decode(latents, deadline=deadline)
+    labels = repeated(label, 1)
+    decoded = await model.decode(latents, labels=labels, deadline=deadline)
     density = log_prior_nats(latents, model.manifest.latent.prior)
     notes = [{"log_prior_nats": None if density is None else float(density[0])}]
     timing = total(encoding, decoded.timing)
-    answer = ImageAnswer(model, "arithmetic", decoded.images, latents, timing, notes=notes)
+    answer = ImageAnswer(model, "arithmetic", decoded.images, latents, timing, notes=notes, labels=labels)
     return await answer_images(answer, chosen, columns=options.columns)

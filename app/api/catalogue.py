@@ -74,7 +74,7 @@ def _summary(entry: Entry, manifest: Manifest | None) -> dict[str, Any]:
         "capabilities": list(manifest.capabilities) if entry.status == "ready" else [],
         "latent": {"size": manifest.latent.size, "prior": manifest.latent.prior},
         "image": {name: getattr(manifest.image, name) for name in ("height", "width", "channels")},
-        "classes": None,
+        "classes": list(manifest.classes) or None,
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """`encode` and `reconstruct`: pictures to latents, and back again."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -8,14 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.declared import Router
+from app.api.labels import given_labels, label_notes, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
-from app.api.payloads import Options, PictureOptions, Seed
+from app.api.payloads import LabelledImage, LabelOptions, Options, PictureOptions, Seed
 from app.api.points import total
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.latent.noise import draw_seed
-from app.runtime.model import Encoded, GenerativeModel
+from app.runtime.answers import Encoded
+from app.runtime.model import GenerativeModel
 
 router = Router(tags=["images in"])
 
@@ -30,13 +33,21 @@ class EncodeOptions(Options):
     seed: Seed | None = Field(None, description="Drawn and returned when null and there are draws.")
 
 
+class EncodeAddress(EncodeOptions, LabelOptions):
+    """The same in an address or a form."""
+
+
+class ReconstructOptions(PictureOptions, LabelOptions):
+    """How pictures travel, and what they are pictures of."""
+
+
 class EncodeRequest(PicturesRequest, EncodeOptions):
     """Pictures, and what to draw from their posteriors."""
 
     model_config = ConfigDict(strict=True)
 
 
-class EncodedPicture(BaseModel):
+class EncodedPicture(LabelledImage):
     """Where one picture lies in latent space."""
 
     mean: list[float]
@@ -53,7 +64,7 @@ class EncodeAnswer(BaseModel):
     latents: list[EncodedPicture]
 
 
-class ReconstructedImage(BaseModel):
+class ReconstructedImage(LabelledImage):
     """One picture, encoded and decoded again; `mse` is the mean squared difference of pixels in [0, 1]."""
 
     index: int
@@ -70,7 +81,10 @@ class ReconstructAnswer(BaseModel):
     images: list[ReconstructedImage]
 
 
-PICTURE: dict[str, dict[str, Any]] = {"One picture": {"images": [TINY_PNG]}}
+PICTURE: dict[str, dict[str, Any]] = {
+    "One picture": {"images": [TINY_PNG]},
+    "One picture of a class, for a conditional model": {"images": [TINY_PNG], "label": 0},
+}
 ENCODINGS = PICTURE | {"With draws from the posterior": {"images": [TINY_PNG], "draws": 2, "seed": 7}}
 
 
@@ -79,12 +93,12 @@ ENCODINGS = PICTURE | {"With draws from the posterior": {"images": [TINY_PNG], "
     operation_id="encode",
     summary="Turn pictures into latents",
     responses=answers(EncodeAnswer, *SEEING),
-    openapi_extra=reads(EncodeRequest, ENCODINGS, pictures_in(EncodeOptions)),
+    openapi_extra=reads(EncodeRequest, ENCODINGS, pictures_in(EncodeAddress)),
 )
 async def encode(
     request: Request,
     model: EncodingModel,
-    address: Annotated[EncodeOptions, Query()],
+    address: Annotated[EncodeAddress, Query()],
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
@@ -93,12 +107,13 @@ async def encode(
     pictures, fields = await read_pictures(request, model, service.limits, EncodeRequest)
     options = merged(EncodeOptions, address, fields)
     service.limits.check_draws(options.draws, len(pictures))
+    labels = resolve_labels(given_labels(address, fields), model, len(pictures), ("image_to_latent",))
     seed = draw_seed() if options.draws and options.seed is None else options.seed
-    encoded = await model.encode(pictures, draws=options.draws, seed=seed or 0, deadline=deadline)
+    encoded = await model.encode(pictures, draws=options.draws, seed=seed or 0, labels=labels, deadline=deadline)
     size = encoded.draws.size + encoded.mean.size
     return await answer_json(
         model,
-        lambda: {"seed": seed, "latents": _latents(encoded)},
+        lambda: {"seed": seed, "latents": _latents(encoded, label_notes(labels, len(pictures)))},
         size=size,
         timing=encoded.timing,
         seed=seed,
@@ -106,14 +121,15 @@ async def encode(
     )
 
 
-def _latents(encoded: Encoded) -> list[dict[str, Any]]:
+def _latents(encoded: Encoded, notes: Sequence[dict[str, int]]) -> list[dict[str, Any]]:
     return [
         {
             "mean": encoded.mean[index],
             "scale": None if encoded.scale is None else encoded.scale[index],
             "draws": list(encoded.draws[index]),
+            **note,
         }
-        for index in range(len(encoded.mean))
+        for index, note in enumerate(notes)
     ]
 
 
@@ -122,12 +138,12 @@ def _latents(encoded: Encoded) -> list[dict[str, Any]]:
     operation_id="reconstruct",
     summary="Encode pictures and decode them again",
     responses=answers(ReconstructAnswer, *SEEING, formats=STILLS),
-    openapi_extra=reads(PicturesRequest, PICTURE, pictures_in(Options)),
+    openapi_extra=reads(PicturesRequest, PICTURE, pictures_in(LabelOptions)),
 )
 async def reconstruct(
     request: Request,
     model: ReconstructingModel,
-    options: Annotated[PictureOptions, Query()],
+    options: Annotated[ReconstructOptions, Query()],
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
@@ -135,10 +151,11 @@ async def reconstruct(
     chosen = choose(request.headers.get("accept"), options.format, STILLS)
     pictures, fields = await read_pictures(request, model, service.limits)
     merged(Options, Options(), fields)
-    encoded = await model.encode(pictures, deadline=deadline)
-    decoded = await model.decode(encoded.mean, deadline=deadline)
+    labels = resolve_labels(given_labels(options, fields), model, len(pictures), ("image_to_latent", "latent_to_image"))
+    encoded = await model.encode(pictures, labels=labels, deadline=deadline)
+    decoded = await model.decode(encoded.mean, labels=labels, deadline=deadline)
     differences = (pictures.astype(np.float32) - decoded.images.astype(np.float32)) / 255
     notes = [{"mse": float(value)} for value in (differences**2).mean(axis=(1, 2, 3), dtype=np.float64)]
     timing = total(encoded.timing, decoded.timing)
-    answer = ImageAnswer(model, "reconstruct", decoded.images, encoded.mean, timing, notes=notes)
+    answer = ImageAnswer(model, "reconstruct", decoded.images, encoded.mean, timing, notes=notes, labels=labels)
     return await answer_images(answer, chosen, columns=options.columns)

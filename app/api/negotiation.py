@@ -24,7 +24,8 @@ from app.errors import NotAcceptable
 from app.images.pixels import contact_sheet, sheet_columns
 from app.images.png import encode_png
 from app.images.raster import encode_animation, encode_webp
-from app.runtime.model import GenerativeModel, Timing
+from app.runtime.answers import Timing
+from app.runtime.model import GenerativeModel
 from app.runtime.session import RUNTIME
 from app.tracing import record_stage
 
@@ -110,6 +111,8 @@ class ImageAnswer:
     notes: Sequence[Mapping[str, Any]] | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    labels: NDArray[np.int64] | None = None
+    """(N,), where the model is conditional; receipts and JSON state the index of each one's class."""
 
     def render(self, chosen: Format, columns: int | None, *, animated: bool) -> bytes:
         """The body of the answer in one format."""
@@ -153,7 +156,7 @@ class ImageAnswer:
     def _json_image(self, index: int) -> dict[str, Any]:
         png = base64.b64encode(self.png(index)).decode()
         notes = self.notes[index] if self.notes is not None else {}
-        return {"index": index, "png": png, "latent": self.latents[index], **notes}
+        return {"index": index, "png": png, "latent": self.latents[index], **self._label(index), **notes}
 
     def _common(self) -> dict[str, Any]:
         manifest = self.model.manifest
@@ -166,7 +169,11 @@ class ImageAnswer:
         }
 
     def _origin(self, index: int) -> dict[str, Any]:
-        return {"latent": self.latents[index]} if self.origins is None else dict(self.origins[index])
+        origin = {"latent": self.latents[index]} if self.origins is None else self.origins[index]
+        return {**origin, **self._label(index)}
+
+    def _label(self, index: int) -> dict[str, int]:
+        return {} if self.labels is None else {"label": int(self.labels[index])}
 
 
 async def answer_images(

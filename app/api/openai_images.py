@@ -6,6 +6,7 @@ Errors have that API's form here. A prompt says nothing to a model without class
 import base64
 import time
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, Field
@@ -13,6 +14,7 @@ from starlette.responses import Response
 
 from app.api.declared import Router
 from app.api.dialects import OPENAI_IMAGES, status_of
+from app.api.labels import SAMPLING, class_index
 from app.api.negotiation import ImageAnswer, answer_json
 from app.api.openapi import Kind, reads
 from app.api.payloads import Body, Seed, json_body
@@ -50,7 +52,12 @@ class ImagesRequest(Body):
     """How many images, of which model."""
 
     model: str = Field(description="`name` (its newest ready version) or `name@version`.")
-    prompt: str = Field("", max_length=32000, description="Has no effect on models without classes.")
+    prompt: str = Field(
+        "",
+        max_length=32000,
+        description="Of conditional models the name of a class, or its index; classes are drawn from the seed where it "
+        "is empty. Has no effect on the others.",
+    )
     n: int | None = Field(None, ge=1, description="Images; 1 when null.")
     size: str | None = Field(None, description='"auto" or the size of the model\'s images, such as "28x28".')
     response_format: Literal["b64_json", "url"] | None = Field(None, description="b64_json when null.")
@@ -66,12 +73,13 @@ class ImagesRequest(Body):
     output_compression: Any = None
     partial_images: Any = None
 
-    @property
-    def warning(self) -> str:
-        """What had no effect."""
+    def warning(self, *, conditional: bool) -> str:
+        """What had no effect, and what the prompt was taken for."""
+        prompt = "this model has no classes, so the prompt has no effect"
+        if conditional:
+            prompt = "the prompt was read as a class" if self.prompt else "without a prompt, classes were drawn"
         unheard = [name for name in IGNORED if getattr(self, name) is not None]
-        beside = f"; nor have {', '.join(unheard)}" if unheard else ""
-        return f"this model has no classes, so the prompt has no effect{beside}"
+        return f"{prompt}; no effect had {', '.join(unheard)}" if unheard else prompt
 
 
 class GeneratedImage(BaseModel):
@@ -111,6 +119,7 @@ class ErrorAnswer(BaseModel):
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "One image": {"model": "tiny_vae", "prompt": "anything"},
+    "Three of a class of a conditional model": {"model": "tiny_labelled", "prompt": "left", "n": 3},
     "Four images of a seed, as addresses": {
         "model": "tiny_vae",
         "prompt": "",
@@ -149,8 +158,11 @@ async def generate_images(
     if body.response_format == "url" and body.output_format == "webp":
         raise InvalidInput("addresses are of PNG files", errors=[FieldError("/output_format", "png for addresses")])
     service.limits.check_images(count, model, "/n")
-    drawn = await draw(model, SampleRequest(count=count, seed=body.seed), service, deadline)
-    said = {"created": int(time.time()), "seed": drawn.seed, "size": size, "warning": body.warning}
+    conditional = model.takes_label(*SAMPLING)
+    label = class_index(body.prompt, model, "/prompt") if conditional and body.prompt else None
+    drawn = await draw(model, SampleRequest(count=count, seed=body.seed, label=label), service, deadline)
+    said = {"created": int(time.time()), "seed": drawn.seed, "size": size}
+    said["warning"] = body.warning(conditional=conditional)
     said["output_format"] = body.output_format or "png"
     base = str(request.base_url)
     return await answer_json(
@@ -171,8 +183,14 @@ def _size(body: ImagesRequest, space: ImageSpace) -> str:
     return own
 
 
+def _address(drawn: ImageAnswer, index: int) -> str:
+    """What makes one image, as the query of `sample.png`."""
+    label = {} if drawn.labels is None else {"label": drawn.model.manifest.classes[drawn.labels[index]]}
+    return urlencode({"seed": drawn.seed, "index": index, **label})
+
+
 def _image(drawn: ImageAnswer, index: int, body: ImagesRequest, base: str) -> dict[str, str]:
     if body.response_format == "url":
-        return {"url": f"{base}v1/models/{drawn.model.ref}/sample.png?seed={drawn.seed}&index={index}"}
+        return {"url": f"{base}v1/models/{drawn.model.ref}/sample.png?{_address(drawn, index)}"}
     file = encode_webp(drawn.images[index]) if body.output_format == "webp" else drawn.png(index)
     return {"b64_json": base64.b64encode(file).decode()}

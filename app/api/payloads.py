@@ -9,7 +9,17 @@ from typing import Annotated, Any, TypeVar
 
 from anyio import to_thread
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 from app.api.problems import invalid_fields
 from app.errors import InvalidInput, MalformedJson, UnsupportedMediaType, shorten
@@ -21,6 +31,7 @@ MAX_COORDINATE = 1e3
 """|z| beyond this is far outside any latent space that was trained; the cap keeps every image finite."""
 
 MAX_MEAN_POINTS = 64
+MAX_LABELS = 65536
 LARGE_BODY_BYTES = 2**16
 """Above it, JSON is parsed in a thread."""
 
@@ -50,6 +61,53 @@ Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Base64Image = Annotated[str, Field(description="A PNG, JPEG or WebP file as base64; a `data:` URL is accepted.")]
 
 
+def _label(value: object) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise PydanticCustomError("label", "A label is the name of a class or its index")
+    return value
+
+
+def _labels(value: object) -> int | str | list[int | str]:
+    if not isinstance(value, list):
+        return _label(value)
+    if not 0 < len(value) <= MAX_LABELS:
+        raise PydanticCustomError("label", "Labels are one, or one for each image")
+    return [_label(part) for part in value]
+
+
+_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
+Label = Annotated[
+    int | str, PlainValidator(_label), WithJsonSchema(_SCHEMA | {"description": "A class, by name or by index."})
+]
+Labels = Annotated[
+    int | str | list[int | str],
+    PlainValidator(_labels),
+    WithJsonSchema(
+        {
+            "anyOf": [*_SCHEMA["anyOf"], {"type": "array", "items": _SCHEMA, "minItems": 1}],
+            "description": "A class, by name or by index; or a list with one for each image.",
+        }
+    ),
+]
+"""What a request may say: one, or one for each image."""
+
+
+class LabelOptions(Options):
+    """A label in an address."""
+
+    label: str | None = Field(
+        None,
+        description="A class, by name or by index, or one for each image, separated by commas. "
+        "Conditional models need it; the others take none.",
+    )
+
+
+class LabelledImage(BaseModel):
+    """An image, and the class that it was made as or read as."""
+
+    label: int | None = Field(None, description="On conditional models: the index of its class among their `classes`.")
+
+
 class LatentPoint(Body):
     """A place by its coordinates."""
 
@@ -67,6 +125,7 @@ class ImagePoint(Body):
     """Where the model's encoder puts a picture."""
 
     image: Base64Image
+    label: Label | None = Field(None, description="What it is a picture of, where not of the request's label.")
 
 
 class MeanPoint(Body):

@@ -10,11 +10,13 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from app.api.arrays import check_length
+from app.api.labels import Indices, one_label, repeated
 from app.api.payloads import ImagePoint, LatentPoint, MeanPoint, Point, SeedPoint
 from app.api.service import Limits
 from app.api.uploads import decode_picture, from_base64
 from app.errors import CapabilityNotOffered, FieldError, InvalidInput, RequestError
-from app.runtime.model import GenerativeModel, Timing
+from app.runtime.answers import Timing
+from app.runtime.model import GenerativeModel
 
 Latent = NDArray[np.float32]
 
@@ -35,12 +37,20 @@ class _Leaf:
 
 
 async def resolve(
-    points: Sequence[tuple[str, Point]], model: GenerativeModel, limits: Limits, *, deadline: float
+    points: Sequence[tuple[str, Point]],
+    model: GenerativeModel,
+    limits: Limits,
+    *,
+    label: int | None = None,
+    deadline: float,
 ) -> tuple[Latent, Timing]:
     """Latents (P, D) of `points`, each given with its JSON pointer; all pictures are encoded in one run.
 
+    Of a conditional model `label` is the class of everything that does not say its own.
+
     Raises:
-        InvalidInput: a latent of the wrong length, or more Points within Points than images are allowed.
+        InvalidInput: a latent of the wrong length, a label that is no class, or more Points within Points than images
+            are allowed.
         CapabilityNotOffered: a picture for a model without an encoder, a seed for one without a prior.
     """
     leaves = [leaf for pointer, point in points for leaf in _leaves(point, pointer)]
@@ -48,9 +58,9 @@ async def resolve(
         detail = f"at most {limits.images} Points in all, these are {len(leaves)}"
         raise InvalidInput(detail, errors=[FieldError(points[0][0], detail, limit=limits.images)])
     given = {leaf.pointer: _given(leaf, model) for leaf in leaves if isinstance(leaf.point, LatentPoint)}
-    drawn, drawing = await _draw([leaf for leaf in leaves if isinstance(leaf.point, SeedPoint)], model, deadline)
+    drawn, drawing = await _draw([leaf for leaf in leaves if isinstance(leaf.point, SeedPoint)], model, label, deadline)
     encoded, encoding = await _encode(
-        [leaf for leaf in leaves if isinstance(leaf.point, ImagePoint)], model, limits, deadline
+        [leaf for leaf in leaves if isinstance(leaf.point, ImagePoint)], model, limits, label, deadline
     )
     found = given | drawn | encoded
     return np.stack([_latent(point, pointer, found) for pointer, point in points]), total(drawing, encoding)
@@ -78,27 +88,41 @@ def _given(leaf: _Leaf, model: GenerativeModel) -> Latent:
     return np.asarray(leaf.point.latent, np.float32)
 
 
-async def _draw(leaves: Sequence[_Leaf], model: GenerativeModel, deadline: float) -> tuple[dict[str, Latent], Timing]:
+async def _draw(
+    leaves: Sequence[_Leaf], model: GenerativeModel, label: int | None, deadline: float
+) -> tuple[dict[str, Latent], Timing]:
     if not leaves:
         return {}, NO_TIME
     if "sample" not in model.capabilities:
         raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
     seeds = [leaf.point for leaf in leaves if isinstance(leaf.point, SeedPoint)]
     noise = np.concatenate([model.seed_noise(point.seed, [point.index]) for point in seeds])
-    drawn = await model.latents_of(noise, deadline=deadline)
+    drawn = await model.latents_of(noise, labels=repeated(label, len(noise)), deadline=deadline)
     return dict(zip([leaf.pointer for leaf in leaves], drawn.latents, strict=True)), drawn.timing
 
 
 async def _encode(
-    leaves: Sequence[_Leaf], model: GenerativeModel, limits: Limits, deadline: float
+    leaves: Sequence[_Leaf], model: GenerativeModel, limits: Limits, label: int | None, deadline: float
 ) -> tuple[dict[str, Latent], Timing]:
     if not leaves:
         return {}, NO_TIME
     if "encode" not in model.capabilities:
         raise CapabilityNotOffered(f"{model.ref} cannot encode the picture of a Point", capabilities=model.capabilities)
+    labels = _labels(leaves, model, label)
     pictures = await to_thread.run_sync(_decode, leaves, model, limits)
-    encoded = await model.encode(pictures, deadline=deadline)
+    encoded = await model.encode(pictures, labels=labels, deadline=deadline)
     return dict(zip([leaf.pointer for leaf in leaves], encoded.mean, strict=True)), encoded.timing
+
+
+def _labels(leaves: Sequence[_Leaf], model: GenerativeModel, label: int | None) -> Indices | None:
+    """The class that each picture is encoded as: its own, or that of the request."""
+    found = [
+        one_label(own, model, ("image_to_latent",), pointer=f"{leaf.pointer}/label") if own is not None else label
+        for leaf in leaves
+        if isinstance(leaf.point, ImagePoint)
+        for own in [leaf.point.label]
+    ]
+    return np.array(found, np.int64) if model.takes_label("image_to_latent") else None
 
 
 def _decode(leaves: Sequence[_Leaf], model: GenerativeModel, limits: Limits) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
-from app.api.payloads import Body, Coordinate, Seed
+from app.api.payloads import Body, Coordinate, Label, Seed
 from app.api.sample import Temperature, Truncation
 from app.manifest import NAME_PATTERN, Sha256
 from app.runtime.session import RUNTIME
@@ -17,12 +17,14 @@ class SeedOrigin(Body):
     index: int = Field(ge=0, lt=2**31)
     temperature: Temperature
     truncation: Truncation | None
+    label: Label | None = Field(None, description="Of conditional models, whoever chose it.")
 
 
 class LatentOrigin(Body):
     """What made an image that was decoded."""
 
     latent: list[Coordinate] = Field(min_length=1)
+    label: Label | None = Field(None, description="Of conditional models.")
 
 
 class Maker(Body):

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.api.arrays import check_length
 from app.api.declared import Router
+from app.api.labels import SAMPLING, Indices, one_label
 from app.api.negotiation import ImageAnswer, answer_images, choose
 from app.api.openapi import BINARY, READING, binary_answer, reads
 from app.api.payloads import JSON, media_type_of_body, parse_json, read_json
@@ -29,7 +30,8 @@ from app.errors import (
 )
 from app.images.raster import media_type_of
 from app.images.receipts import read_receipt
-from app.runtime.model import GenerativeModel, Timing
+from app.runtime.answers import Timing
+from app.runtime.model import GenerativeModel
 from app.runtime.repository import ModelRepository
 from app.runtime.session import RUNTIME
 
@@ -56,11 +58,18 @@ async def replay(request: Request, service: ServiceOf, deadline: Deadline) -> Re
     receipt, picture = await _read(request)
     model = _maker(receipt, service.repository)
     service.limits.check_images(len(receipt.origins), model, "/images")
-    latents, drawing = await _latents(receipt.origins, model, deadline)
-    decoded = await model.decode(latents, deadline=deadline)
+    labels = _labels(receipt, model)
+    latents, drawing = await _latents(receipt.origins, model, labels, deadline)
+    decoded = await model.decode(latents, labels=labels, deadline=deadline)
     said = [_said(origin, latent) for origin, latent in zip(receipt.origins, latents, strict=True)]
     answer = ImageAnswer(
-        model, receipt.root.operation, decoded.images, latents, total(drawing, decoded.timing), origins=said
+        model,
+        receipt.root.operation,
+        decoded.images,
+        latents,
+        total(drawing, decoded.timing),
+        origins=said,
+        labels=labels,
     )
     response = await answer_images(answer, "png", columns=receipt.columns)
     if picture is not None and picture != response.body:
@@ -113,13 +122,24 @@ def _changed(changes: list[FieldError]) -> ReceiptNotReproducible:
     return ReceiptNotReproducible("; ".join(f"{part.pointer[1:]}: {part.detail}" for part in changes), errors=changes)
 
 
+def _labels(receipt: Receipt, model: GenerativeModel) -> Indices | None:
+    """The class of each image; raises InvalidInput where the receipt must state one and does not, or the other way."""
+    sheet = receipt.columns is not None
+    found = [
+        one_label(origin.label, model, SAMPLING, pointer=f"/images/{index}/label" if sheet else "/label")
+        for index, origin in enumerate(receipt.origins)
+    ]
+    return np.array(found, np.int64) if model.takes_label(*SAMPLING) else None
+
+
 async def _latents(
-    origins: list[SeedOrigin | LatentOrigin], model: GenerativeModel, deadline: float
+    origins: list[SeedOrigin | LatentOrigin], model: GenerativeModel, labels: Indices | None, deadline: float
 ) -> tuple[NDArray[np.float32], Timing]:
     """The latents (N,D) of all origins; those of seeds are drawn in one run."""
     given = iter([_given(origin, model) for origin in origins if isinstance(origin, LatentOrigin)])
     seeded = [origin for origin in origins if isinstance(origin, SeedOrigin)]
-    drawn, timing = await _drawn(seeded, model, deadline) if seeded else (iter(()), NO_TIME)
+    told = labels[[isinstance(origin, SeedOrigin) for origin in origins]] if labels is not None else None
+    drawn, timing = await _drawn(seeded, model, told, deadline) if seeded else (iter(()), NO_TIME)
     return np.stack([next(given if isinstance(origin, LatentOrigin) else drawn) for origin in origins]), timing
 
 
@@ -129,12 +149,12 @@ def _given(origin: LatentOrigin, model: GenerativeModel) -> NDArray[np.float32]:
 
 
 async def _drawn(
-    origins: list[SeedOrigin], model: GenerativeModel, deadline: float
+    origins: list[SeedOrigin], model: GenerativeModel, labels: Indices | None, deadline: float
 ) -> tuple[Iterator[NDArray[np.float32]], Timing]:
     if "sample" not in model.capabilities:
         raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
     noise = await to_thread.run_sync(_noise, origins, model)
-    drawn = await model.latents_of(noise, deadline=deadline)
+    drawn = await model.latents_of(noise, labels=labels, deadline=deadline)
     return iter(drawn.latents), drawn.timing
 
 
@@ -147,7 +167,7 @@ def _noise(origins: list[SeedOrigin], model: GenerativeModel) -> NDArray[np.floa
 
 
 def _said(origin: SeedOrigin | LatentOrigin, latent: NDArray[np.float32]) -> dict[str, Any]:
-    """What the receipt says of an image, in the words of the first time."""
+    """What the receipt says of an image, but for its label, in the words of the first time."""
     if isinstance(origin, LatentOrigin):
         return {"latent": latent}
-    return {name: getattr(origin, name) for name in SeedOrigin.model_fields}
+    return {name: getattr(origin, name) for name in SeedOrigin.model_fields if name != "label"}

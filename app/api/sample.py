@@ -7,9 +7,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.api.declared import Router
+from app.api.labels import SAMPLING, Indices, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose, with_etag
 from app.api.openapi import READING, RUNNING, answers, binary_answer, reads
-from app.api.payloads import Body, Options, PictureOptions, Seed, json_body
+from app.api.payloads import Body, LabelledImage, LabelOptions, Labels, PictureOptions, Seed, json_body
 from app.api.service import Deadline, Service, ServiceOf, offering
 from app.latent.noise import draw_seed
 from app.runtime.model import GenerativeModel
@@ -31,10 +32,10 @@ class SampleRequest(Body):
     seed: Seed | None = Field(None, description="Drawn and returned when null.")
     temperature: Temperature = 1.0
     truncation: Truncation | None = None
-    label: None = Field(None, description="For conditional models.")
+    label: Labels | None = Field(None, description="Of conditional models; drawn from the seed when null.")
 
 
-class SampleOptions(Options):
+class SampleOptions(LabelOptions):
     """The same as an address."""
 
     count: int = Field(1, ge=1)
@@ -45,7 +46,7 @@ class SampleOptions(Options):
     columns: int | None = Field(None, ge=1, le=256, description="Columns of the contact sheet when there are several.")
 
 
-class SampledImage(BaseModel):
+class SampledImage(LabelledImage):
     """One image and the latent that it was decoded from."""
 
     index: int
@@ -66,6 +67,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "One image": {},
     "Four images of a seed": {"count": 4, "seed": 7},
     "Typical images": {"count": 4, "seed": 7, "temperature": 0.7, "truncation": 2.0},
+    "Of two classes of a conditional model": {"count": 2, "seed": 7, "label": [0, 1]},
 }
 
 
@@ -130,8 +132,9 @@ async def draw(
     service.limits.check_images(wish.count, model, "/count")
     seed = draw_seed() if wish.seed is None else wish.seed
     indices = range(first, first + wish.count)
+    labels = _labels(model, wish, seed, indices)
     samples = await model.sample(
-        seed, indices, temperature=wish.temperature, truncation=wish.truncation, deadline=deadline
+        seed, indices, temperature=wish.temperature, truncation=wish.truncation, labels=labels, deadline=deadline
     )
     said = {"temperature": wish.temperature, "truncation": wish.truncation}
     return ImageAnswer(
@@ -143,4 +146,12 @@ async def draw(
         origins=[{"seed": seed, "index": index, **said} for index in indices],
         summary={"seed": seed},
         seed=seed,
+        labels=labels,
     )
+
+
+def _labels(model: GenerativeModel, wish: SampleRequest | SampleOptions, seed: int, indices: range) -> Indices | None:
+    """As wished for; where a conditional model is left the choice, those that the seed draws by p(y)."""
+    if wish.label is None:
+        return model.draw_labels(seed, indices)
+    return resolve_labels(wish.label, model, wish.count, SAMPLING)

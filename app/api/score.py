@@ -9,16 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.declared import Router
+from app.api.joint import Joint, Joints, joint_densities
+from app.api.labels import Indices, check_every_label, given_labels, label_notes, resolve_labels
 from app.api.negotiation import answer_json, choose
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
-from app.api.payloads import Options, Seed
+from app.api.payloads import LabelledImage, LabelOptions, Options, Seed
+from app.api.points import total
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.density.bounds import Bounds, bits_per_dim
 from app.density.outliers import Verdict, benjamini_hochberg, conformal_p_value, percentile
 from app.latent.noise import draw_seed
 from app.manifest import Manifest, OutlierStatistic
-from app.runtime.model import GenerativeModel, Scores
+from app.runtime.answers import Scores
+from app.runtime.model import GenerativeModel
 
 router = Router(tags=["images in"])
 
@@ -34,6 +38,15 @@ class ScoreOptions(Options):
     fdr: float = Field(
         0.1, gt=0, lt=1, description="The share of false calls among the pictures called outliers, expected at most."
     )
+    every_label: bool = Field(
+        False,
+        description="Of conditional models, in place of a label: score under every class, each of which counts as an "
+        "image, and state p(x,y), p(x) and p(y|x).",
+    )
+
+
+class ScoreAddress(ScoreOptions, LabelOptions):
+    """The same in an address or a form."""
 
 
 class ScoreRequest(PicturesRequest, ScoreOptions):
@@ -56,10 +69,11 @@ class Outlier(BaseModel):
     outlier: bool
 
 
-class Score(BaseModel):
+class Score(LabelledImage):
     """Bounds on log p(x) of one picture; what is undefined is null.
 
-    ELBO = reconstruction − KL = energy + entropy = importance-weighted − inference gap.
+    ELBO = reconstruction − KL = energy + entropy = importance-weighted − inference gap. Of a conditional model the
+    bounds are on log p(x|y) with y the `label`, which under `every_label` is the one of largest p(y|x).
     """
 
     elbo_nats: float
@@ -76,6 +90,7 @@ class Score(BaseModel):
     reliable: bool
     percentile: float | None
     outlier: Outlier | None
+    joint: Joint | None = Field(None, description="Under `every_label`.")
 
 
 class ScoreAnswer(BaseModel):
@@ -103,7 +118,11 @@ class RealismAnswer(BaseModel):
 
 
 PICTURE: dict[str, dict[str, Any]] = {"One picture": {"images": [TINY_PNG]}}
-SCORINGS = PICTURE | {"More samples, a seed": {"images": [TINY_PNG], "samples": 256, "seed": 7}}
+SCORINGS = PICTURE | {
+    "More samples, a seed": {"images": [TINY_PNG], "samples": 256, "seed": 7},
+    "As a class of a conditional model": {"images": [TINY_PNG], "label": 0},
+    "As every class of a conditional model": {"images": [TINY_PNG], "every_label": True, "seed": 7},
+}
 
 
 @router.post(
@@ -111,26 +130,46 @@ SCORINGS = PICTURE | {"More samples, a seed": {"images": [TINY_PNG], "samples": 
     operation_id="score",
     summary="Bound the log density of pictures",
     responses=answers(ScoreAnswer, *SEEING),
-    openapi_extra=reads(ScoreRequest, SCORINGS, pictures_in(ScoreOptions)),
+    openapi_extra=reads(ScoreRequest, SCORINGS, pictures_in(ScoreAddress)),
 )
 async def score(
     request: Request,
     model: ScoringModel,
-    address: Annotated[ScoreOptions, Query()],
+    address: Annotated[ScoreAddress, Query()],
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
     """The ELBO and the importance-weighted bound of each picture, from the same draws, in nats."""
     choose(request.headers.get("accept"), None, ("json",))
     pictures, fields = await read_pictures(request, model, service.limits, ScoreRequest)
-    options = merged(ScoreOptions, address, fields)
-    service.limits.check_samples(options.samples, len(pictures))
+    options, label = merged(ScoreOptions, address, fields), given_labels(address, fields)
     seed = draw_seed() if options.seed is None else options.seed
-    found = await model.score(pictures, samples=options.samples, seed=seed, deadline=deadline)
+    joints: Joints | None = None
+    if options.every_label:
+        check_every_label(label, model)
+        joints = await joint_densities(pictures, model, service.limits, options.samples, seed, deadline)
+        labels: Indices | None = joints.most_likely
+    else:
+        service.limits.check_samples(options.samples, len(pictures))
+        labels = resolve_labels(label, model, len(pictures), ("image_to_evidence",))
+    found = await model.score(pictures, samples=options.samples, seed=seed, labels=labels, deadline=deadline)
     unusual = _outliers(found, model.manifest, options.fdr)
-    scores = [_score(*each, model.manifest) for each in zip(found.bounds, unusual, strict=True)]
+    notes = _notes(labels, joints, len(pictures))
+    scores = [
+        _score(bounds, outlier, model.manifest) | note
+        for bounds, outlier, note in zip(found.bounds, unusual, notes, strict=True)
+    ]
     content = {"seed": seed, "samples": options.samples, "scores": scores}
-    return await answer_json(model, lambda: content, size=len(scores), timing=found.timing, seed=seed)
+    timing = found.timing if joints is None else total(joints.timing, found.timing)
+    return await answer_json(model, lambda: content, size=len(scores), timing=timing, seed=seed)
+
+
+def _notes(labels: Indices | None, joints: Joints | None, count: int) -> list[dict[str, Any]]:
+    """What is said of each picture's label, and of all labels together."""
+    notes = label_notes(labels, count)
+    if joints is None:
+        return notes
+    return [{**note, "joint": joint} for note, joint in zip(notes, joints.said, strict=True)]
 
 
 def _outliers(found: Scores, manifest: Manifest, fdr: float) -> Sequence[dict[str, Any] | None]:
@@ -164,11 +203,12 @@ def _score(bounds: Bounds, unusual: dict[str, Any] | None, manifest: Manifest) -
     operation_id="realism",
     summary="Ask the discriminator about pictures",
     responses=answers(RealismAnswer, *SEEING),
-    openapi_extra=reads(PicturesRequest, PICTURE, pictures_in(Options)),
+    openapi_extra=reads(PicturesRequest, PICTURE, pictures_in(LabelOptions)),
 )
 async def realism(
     request: Request,
     model: JudgingModel,
+    address: Annotated[LabelOptions, Query()],
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
@@ -176,6 +216,7 @@ async def realism(
     choose(request.headers.get("accept"), None, ("json",))
     pictures, fields = await read_pictures(request, model, service.limits)
     merged(Options, Options(), fields)
-    found = await model.realism(pictures, deadline=deadline)
+    labels = resolve_labels(given_labels(address, fields), model, len(pictures), ("image_to_realism",))
+    found = await model.realism(pictures, labels=labels, deadline=deadline)
     content = {"realism": [{"logit": float(logit)} for logit in found.logits]}
     return await answer_json(model, lambda: content, size=len(pictures), timing=found.timing)

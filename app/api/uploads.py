@@ -19,7 +19,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.api.arrays import read_npy
-from app.api.payloads import JSON, Base64Image, Body, Options, media_type_of_body, read_json
+from app.api.payloads import JSON, Base64Image, Body, Labels, Options, media_type_of_body, read_json
 from app.api.problems import invalid_fields
 from app.api.service import Limits
 from app.errors import (
@@ -52,6 +52,7 @@ class PicturesRequest(Body):
     """Pictures as base64."""
 
     images: list[Base64Image] = Field(min_length=1)
+    label: Labels | None = Field(None, description="Conditional models need it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,17 @@ async def read_pictures(
 
 
 def merged(kind: type[OptionsT], address: OptionsT, fields: Mapping[str, Any]) -> OptionsT:
-    """Options from the address and the body together.
+    """Options from the address and the body together, all but the label (`app.api.labels.given_labels`).
 
     Raises:
         InvalidInput: one is given in both places, or a form's text is no such option.
     """
-    given = address.model_dump(exclude_unset=True)
+    given = address.model_dump(exclude_unset=True, exclude={"label"})
+    fields = {name: value for name, value in fields.items() if name != "label"}
     if both := sorted(given.keys() & fields.keys()):
         raise InvalidInput(f"{both[0]} is given both in the address and in the body")
     try:
-        return kind.model_validate(given | dict(fields))
+        return kind.model_validate(given | fields)
     except ValidationError as error:
         raise invalid_fields(error.errors(include_url=False)) from None
 

@@ -7,9 +7,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.api.declared import Router
+from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, WALKS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, answers, reads
-from app.api.payloads import Body, PictureOptions, Point, json_body
+from app.api.payloads import Body, Label, LabelledImage, PictureOptions, Point, json_body
 from app.api.points import resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.errors import FieldError, InvalidInput
@@ -35,6 +36,7 @@ class InterpolateRequest(Body):
         "auto", description="auto: spherical where the prior is a standard normal, whose mass lies on a shell."
     )
     loop: bool = Field(False, description="Adds a leg back to the start, without repeating it.")
+    label: Label | None = Field(None, description="Of every image; conditional models need it.")
 
     @property
     def frames(self) -> int:
@@ -43,7 +45,7 @@ class InterpolateRequest(Body):
         return legs * (self.steps - 1) + (0 if self.loop else 1)
 
 
-class Frame(BaseModel):
+class Frame(LabelledImage):
     """One image of a walk and its latent."""
 
     index: int
@@ -67,6 +69,7 @@ class TraverseRequest(Body):
     dimensions: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     extent: float = Field(3.0, gt=0, le=MAX_EXTENT, description="From −extent to +extent.")
     steps: int = Field(9, ge=2)
+    label: Label | None = Field(None, description="Of every image; conditional models need it.")
 
 
 class TraversedImage(Frame):
@@ -86,9 +89,14 @@ class TraverseAnswer(BaseModel):
 
 INTERPOLATIONS: dict[str, dict[str, Any]] = {
     "Between two samples": {"points": [{"seed": 7}, {"seed": 8}], "steps": 8},
+    "As one class of a conditional model": {"points": [{"seed": 7}, {"seed": 8}], "steps": 8, "label": 0},
     "A loop": {"points": [{"seed": 1}, {"seed": 2}, {"mean": [{"seed": 3}, {"seed": 4}]}], "steps": 4, "loop": True},
 }
-TRAVERSALS: dict[str, dict[str, Any]] = {"Two dimensions": {"point": {"seed": 7}, "dimensions": [0, 1], "steps": 5}}
+_TRAVERSAL = {"point": {"seed": 7}, "dimensions": [0, 1], "steps": 5}
+TRAVERSALS: dict[str, dict[str, Any]] = {
+    "Two dimensions": _TRAVERSAL,
+    "As one class of a conditional model": _TRAVERSAL | {"label": 0},
+}
 
 
 @router.post(
@@ -110,12 +118,14 @@ async def interpolate(
     chosen = choose(request.headers.get("accept"), options.format, WALKS)
     service.limits.check_images(body.frames, model, "/steps")
     placed = [(f"/points/{index}", point) for index, point in enumerate(body.points)]
-    points, encoding = await resolve(placed, model, service.limits, deadline=deadline)
+    label = one_label(body.label, model, WALKING)
+    points, encoding = await resolve(placed, model, service.limits, label=label, deadline=deadline)
     path = choose_path(body.path, model.manifest.latent.prior)
     latents = walk(points, body.steps, path=path, loop=body.loop)
-    decoded = await model.decode(latents, deadline=deadline)
+    labels = repeated(label, len(latents))
+    decoded = await model.decode(latents, labels=labels, deadline=deadline)
     timing = total(encoding, decoded.timing)
-    answer = ImageAnswer(model, "interpolate", decoded.images, latents, timing, summary={"path": path})
+    answer = ImageAnswer(model, "interpolate", decoded.images, latents, timing, summary={"path": path}, labels=labels)
     return await answer_images(answer, chosen, columns=options.columns, animated=True)
 
 
@@ -138,12 +148,14 @@ async def traverse(
     chosen = choose(request.headers.get("accept"), options.format, STILLS)
     service.limits.check_images(len(body.dimensions) * body.steps, model, "/steps")
     _check_dimensions(body.dimensions, model.manifest.latent.size)
-    point, encoding = await resolve([("/point", body.point)], model, service.limits, deadline=deadline)
+    label = one_label(body.label, model, WALKING)
+    point, encoding = await resolve([("/point", body.point)], model, service.limits, label=label, deadline=deadline)
     latents, values = traverse_latents(point[0], body.dimensions, extent=body.extent, steps=body.steps)
-    decoded = await model.decode(latents, deadline=deadline)
+    labels = repeated(label, len(latents))
+    decoded = await model.decode(latents, labels=labels, deadline=deadline)
     notes = [{"dimension": d, "value": float(value)} for d in body.dimensions for value in values]
     timing = total(encoding, decoded.timing)
-    answer = ImageAnswer(model, "traverse", decoded.images, latents, timing, notes=notes)
+    answer = ImageAnswer(model, "traverse", decoded.images, latents, timing, notes=notes, labels=labels)
     return await answer_images(answer, chosen, columns=options.columns or min(body.steps, 256))
 
 

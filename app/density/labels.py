@@ -7,6 +7,7 @@ follows by Bayes' rule are estimates too: log p(x) a lower bound in expectation,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -38,6 +39,15 @@ class LabelPosterior:
         shares = np.exp(joint - peak)  # in (0, 1], so that nothing overflows
         total = float(shares.sum())
         return cls(conditional, joint, peak + math.log(total), shares / total)
+
+    def standard_error(self, conditionals: Sequence[float | None]) -> float | None:
+        """Of log p(x), from those of each log p(x|y): Σ p(y|x) · error of y. None where one is not known.
+
+        That is the delta method for errors that agree under all labels, which share their draws; it is never smaller
+        than for independent ones.
+        """
+        known = [error for error in conditionals if error is not None]
+        return float(self.probabilities @ np.array(known)) if len(known) == len(self.probabilities) else None
 
     @property
     def most_likely(self) -> int:

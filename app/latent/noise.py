@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -33,6 +33,7 @@ class Stream(IntEnum):
     SAMPLE = 0
     POSTERIOR = 1
     IMPORTANCE = 2
+    LABEL = 3
 
 
 def draw_seed() -> int:
@@ -60,6 +61,17 @@ def standard_normal(
     central_mass = math.erf(truncation / math.sqrt(2))
     bound = _float32_towards_zero(truncation)
     return np.clip(normal_quantile(centred * central_mass).astype(np.float32), -bound, bound)
+
+
+def draw_labels(seed: int, indices: Iterable[int], probabilities: Sequence[float]) -> npt.NDArray[np.int64]:
+    """The class that each index of a seed draws by its probability, (len(indices),), from a stream of its own.
+
+    With u uniform on [0, 1), 53 bits of the stream's first word, class c is drawn where the probabilities before c sum
+    up to u or less, and those up to c to more.
+    """
+    uniforms = [int(philox_words(seed, index, 1, Stream.LABEL)[0] >> np.uint64(11)) * 2.0**-53 for index in indices]
+    below = np.cumsum(np.asarray(probabilities, np.float64))[:-1]  # the last class takes what rounding leaves
+    return np.searchsorted(below, uniforms, side="right").astype(np.int64)
 
 
 def philox_words(seed: int, index: int, count: int, stream: Stream) -> npt.NDArray[np.uint64]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +14,9 @@ from app.density.bounds import Bounds, bounds
 from app.density.outliers import OutlierDetector, Verdict
 from app.errors import CapabilityNotOffered
 from app.images.pixels import observe, to_bytes
-from app.latent.noise import Stream, standard_normal
-from app.manifest import GraphRole, Manifest
+from app.latent.noise import Stream, draw_labels, standard_normal
+from app.manifest import LABEL, GraphRole, Manifest
+from app.runtime.answers import Classified, Decoded, Drawn, Encoded, Inferred, Realism, Samples, Scores, Timing
 from app.runtime.batch import Array, Run, Tensors
 from app.runtime.batcher import Answer, Batcher
 from app.runtime.evidence import fold, unfold
@@ -34,76 +33,14 @@ _PICTURES = "pictures"
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-
-
-class Timing(NamedTuple):
-    """Seconds that a request waited for the graph and ran in it."""
-
-    queue_s: float
-    run_s: float
-
-
-class Drawn(NamedTuple):
-    """Latents (N,D) that the prior made of noise."""
-
-    latents: Floats
-    timing: Timing
-
-
-class Decoded(NamedTuple):
-    """Pictures (N,H,W,C)."""
-
-    images: Bytes
-    timing: Timing
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Pictures (N,H,W,C) and the latents (N,D) that they were decoded from."""
-
-    latents: Floats
-    images: Bytes
-    timing: Timing
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Of N pictures: posterior mean (N,D), scale (N,D) where the encoder has one, draws (N,draws,D)."""
-
-    mean: Floats
-    scale: Floats | None
-    draws: Floats
-    timing: Timing
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Bounds on log p(x), one a picture, and how unusual each is where the version is calibrated for that."""
-
-    bounds: list[Bounds]
-    verdicts: list[Verdict] | None
-    timing: Timing
-
-
-@dataclass(frozen=True, slots=True)
-class Realism:
-    """The discriminator's logits (N,): positive where it takes a picture for real."""
-
-    logits: Floats
-    timing: Timing
-
-
-@dataclass(frozen=True, slots=True)
-class Inferred:
-    """One graph's outputs, rows first."""
-
-    outputs: Tensors
-    timing: Timing
+Labels = npt.NDArray[np.int64]
+"""The index of each row's class, for graphs that take one."""
 
 
 class GenerativeModel:
     """One model version. Every method may run concurrently; `deadline` is a `time.monotonic()` moment.
 
+    `labels` (N,) are needed where a graph that is run takes a label (`takes_label`), and ignored by the others.
     All raise CapabilityNotOffered where the version lacks the graph, and what `Batcher.submit` raises.
     """
 
@@ -112,6 +49,7 @@ class GenerativeModel:
         self.ref = f"{version.manifest.name}@{version.manifest.version}"
         """`name@version`."""
         self._capabilities = version.manifest.capabilities  # derived anew at each look: kept
+        self._conditional = version.manifest.conditional_roles
         self._batchers = {
             role: Batcher(
                 self._showing(session.run) if role == "latent_to_image" else session.run,
@@ -159,6 +97,16 @@ class GenerativeModel:
         """What a client may ask for."""
         return self._capabilities
 
+    def takes_label(self, *roles: GraphRole) -> bool:
+        """Whether any of these graphs takes a label."""
+        return not self._conditional.isdisjoint(roles)
+
+    def draw_labels(self, seed: int, indices: Sequence[int]) -> Labels | None:
+        """The labels (N,) that sampling with this seed draws at `indices` from p(y); None where samples have none."""
+        if not self.takes_label("noise_to_latent", "latent_to_image"):
+            return None
+        return draw_labels(seed, indices, self.manifest.prior_of_labels)
+
     async def sample(
         self,
         seed: int,
@@ -166,6 +114,7 @@ class GenerativeModel:
         *,
         temperature: float = 1.0,
         truncation: float | None = None,
+        labels: Labels | None = None,
         deadline: float | None = None,
     ) -> Samples:
         """Pictures from the prior: those at `indices` of a seed, the same whatever else is sampled.
@@ -174,8 +123,8 @@ class GenerativeModel:
         """
         draw = partial(self.seed_noise, seed, indices, temperature=temperature, truncation=truncation)
         noise = draw() if len(indices) <= _FEW_ROWS else await asyncio.to_thread(draw)
-        drawn = await self.latents_of(noise, deadline=deadline)
-        decoded = await self.decode(drawn.latents, deadline=deadline)
+        drawn = await self.latents_of(noise, labels=labels, deadline=deadline)
+        decoded = await self.decode(drawn.latents, labels=labels, deadline=deadline)
         return Samples(drawn.latents, decoded.images, _together(drawn.timing, decoded.timing))
 
     def seed_noise(
@@ -188,19 +137,27 @@ class GenerativeModel:
             noise[:, :selectors] = standard_normal(seed, indices, selectors)
         return noise
 
-    async def latents_of(self, noise: Floats, *, deadline: float | None = None) -> Drawn:
+    async def latents_of(self, noise: Floats, *, labels: Labels | None = None, deadline: float | None = None) -> Drawn:
         """The latents (N,D) that the prior makes of noise (N, noise size): the noise itself where it has no graph."""
         if "noise_to_latent" not in self._batchers:
             return Drawn(noise, Timing(0.0, 0.0))
-        answer = await self._ask("noise_to_latent", "sample", {"noise": noise}, deadline)
+        answer = await self._ask("noise_to_latent", "sample", {"noise": noise}, deadline, labels)
         return Drawn(answer.outputs["latent"], _timing(answer))
 
-    async def decode(self, latents: Floats, *, deadline: float | None = None) -> Decoded:
+    async def decode(self, latents: Floats, *, labels: Labels | None = None, deadline: float | None = None) -> Decoded:
         """Pictures of latents (N,D)."""
-        answer = await self._ask("latent_to_image", "decode", {"latent": latents}, deadline)
+        answer = await self._ask("latent_to_image", "decode", {"latent": latents}, deadline, labels)
         return Decoded(answer.outputs[_PICTURES], _timing(answer))
 
-    async def encode(self, pictures: Bytes, *, draws: int = 0, seed: int = 0, deadline: float | None = None) -> Encoded:
+    async def encode(
+        self,
+        pictures: Bytes,
+        *,
+        draws: int = 0,
+        seed: int = 0,
+        labels: Labels | None = None,
+        deadline: float | None = None,
+    ) -> Encoded:
         """Posteriors of pictures (N,H,W,C), with `draws` samples each; picture i draws from index i of the seed.
 
         Where an encoder states no mean, its central draw stands for it.
@@ -214,13 +171,22 @@ class GenerativeModel:
             "image": np.repeat(observe(pictures, self.manifest.image), 1 + draws, axis=0),
             "noise": noise.reshape(-1, size),
         }
-        answer = await self._ask("image_to_latent", "encode", feeds, deadline)
+        told = None if labels is None else np.repeat(labels, 1 + draws)
+        answer = await self._ask("image_to_latent", "encode", feeds, deadline, told)
         outputs = {name: array.reshape(count, 1 + draws, size) for name, array in answer.outputs.items()}
         mean, scale = outputs.get("mean", outputs["latent"])[:, 0], outputs.get("scale")
         return Encoded(mean, None if scale is None else scale[:, 0], outputs["latent"][:, 1:], _timing(answer))
 
-    async def score(self, pictures: Bytes, *, samples: int, seed: int, deadline: float | None = None) -> Scores:
-        """Bounds on log p(x) of pictures (N,H,W,C), from `samples` posterior samples each.
+    async def score(
+        self,
+        pictures: Bytes,
+        *,
+        samples: int,
+        seed: int,
+        labels: Labels | None = None,
+        deadline: float | None = None,
+    ) -> Scores:
+        """Bounds on log p(x) of pictures (N,H,W,C), from `samples` posterior samples each; with labels on log p(x|y).
 
         Picture i draws from index i of the seed; fewer samples are the first of more. Verdicts are from as many samples
         as the version was calibrated with, whatever was asked for: the first of these, or more than these.
@@ -230,23 +196,44 @@ class GenerativeModel:
         drawn = samples if detector is None else max(samples, detector.samples)
         noise = await asyncio.to_thread(self._noise, seed, range(count), copies=drawn, stream=Stream.IMPORTANCE)
         images = observe(pictures, self.manifest.image)
-        answer = await self._weigh(images, noise.reshape(count, drawn, size), deadline)
+        answer = await self._weigh(images, noise.reshape(count, drawn, size), deadline, labels)
         terms = unfold(answer.outputs, count, drawn)
-        verdicts = None if detector is None else await self._judge(detector, pictures, terms, deadline)
+        verdicts = None if detector is None else await self._judge(detector, pictures, terms, labels, deadline)
         return Scores(_bounds(terms, samples), verdicts, _timing(answer))
 
-    async def realism(self, pictures: Bytes, *, deadline: float | None = None) -> Realism:
+    async def score_labels(
+        self, pictures: Bytes, *, samples: int, seed: int, deadline: float | None = None
+    ) -> tuple[list[list[Bounds]], Timing]:
+        """Bounds on log p(x|y) of pictures (N,H,W,C) under every label, from the draws that `score` takes."""
+        self._require("image_to_evidence", "score")
+        count, size, classes = len(pictures), self.manifest.latent.size, len(self.manifest.classes)
+        noise = await asyncio.to_thread(self._noise, seed, range(count), copies=samples, stream=Stream.IMPORTANCE)
+        images = np.repeat(observe(pictures, self.manifest.image), classes, axis=0)
+        shared = np.repeat(noise.reshape(count, samples, size), classes, axis=0)
+        answer = await self._weigh(images, shared, deadline, np.tile(np.arange(classes), count))
+        terms = unfold(answer.outputs, count * classes, samples)
+        found = _bounds(terms, samples)
+        return [found[row : row + classes] for row in range(0, len(found), classes)], _timing(answer)
+
+    async def classify(self, pictures: Bytes, *, deadline: float | None = None) -> Classified:
+        """What the classifier says of pictures (N,H,W,C)."""
+        self._require("image_to_class", "classify")
+        feeds = {"image": observe(pictures, self.manifest.image)}
+        answer = await self._ask("image_to_class", "classify", feeds, deadline)
+        return Classified(answer.outputs["logits"], _timing(answer))
+
+    async def realism(self, pictures: Bytes, *, labels: Labels | None = None, deadline: float | None = None) -> Realism:
         """What the discriminator says of pictures (N,H,W,C)."""
         self._require("image_to_realism", "realism")
         feeds = {"image": observe(pictures, self.manifest.image)}
-        answer = await self._ask("image_to_realism", "realism", feeds, deadline)
+        answer = await self._ask("image_to_realism", "realism", feeds, deadline, labels)
         return Realism(answer.outputs["logit"], _timing(answer))
 
     async def infer(self, role: GraphRole, feeds: Tensors, *, deadline: float | None = None) -> Inferred:
         """One graph's outputs for its inputs, both as its signature says, rows first; no noise is drawn for it."""
         if role == "image_to_evidence":
             count, samples = feeds["noise"].shape[:2]
-            answer = await self._weigh(feeds["image"], feeds["noise"], deadline)
+            answer = await self._weigh(feeds["image"], feeds["noise"], deadline, feeds.get(LABEL))
             return Inferred(unfold(answer.outputs, count, samples), _timing(answer))
         answer = await self._ask(role, role, feeds, deadline)
         outputs = {spec.name: answer.outputs[spec.name] for spec in self.manifest.graph(role).outputs}
@@ -267,10 +254,17 @@ class GenerativeModel:
             session.close()
 
     async def _judge(
-        self, detector: OutlierDetector, pictures: Bytes, terms: Tensors, deadline: float | None
+        self,
+        detector: OutlierDetector,
+        pictures: Bytes,
+        terms: Tensors,
+        labels: Labels | None,
+        deadline: float | None,
     ) -> list[Verdict]:
         """Verdicts on pictures whose log terms (N,K) hold at least the samples that the detector wants."""
-        codes = (await self.encode(pictures, deadline=deadline)).mean if detector.needs_codes else None
+        codes = None
+        if detector.needs_codes:
+            codes = (await self.encode(pictures, labels=labels, deadline=deadline)).mean
         found = _bounds(terms, detector.samples)
         return await asyncio.to_thread(detector.judge, found, pictures, self.manifest.image, codes)
 
@@ -300,12 +294,18 @@ class GenerativeModel:
         if role not in self._batchers:
             raise CapabilityNotOffered(f"{self.ref} cannot {capability}", capabilities=self.capabilities)
 
-    async def _weigh(self, images: Array, noise: Floats, deadline: float | None) -> Answer:
+    async def _weigh(self, images: Array, noise: Floats, deadline: float | None, labels: Labels | None) -> Answer:
         """Log terms of images (N,C,H,W) at noise (N,K,D), still folded."""
-        return await self._ask("image_to_evidence", "score", fold(images, noise), deadline)
+        feeds = fold(images, noise)
+        told = None if labels is None else np.repeat(labels, len(feeds["image"]) // len(images))
+        return await self._ask("image_to_evidence", "score", feeds, deadline, told)
 
-    async def _ask(self, role: GraphRole, capability: str, feeds: Tensors, deadline: float | None) -> Answer:
+    async def _ask(
+        self, role: GraphRole, capability: str, feeds: Tensors, deadline: float | None, labels: Labels | None = None
+    ) -> Answer:
         self._require(role, capability)
+        if labels is not None and role in self._conditional:
+            feeds = {**feeds, LABEL: labels}
         return await self._batchers[role].submit(feeds, deadline=deadline)
 
 

@@ -8,7 +8,9 @@ import time
 from functools import partial
 from typing import Annotated
 
+import numpy as np
 from fastapi import Header, Request
+from numpy.typing import NDArray
 from starlette.responses import Response
 
 from app.api.declared import Router
@@ -19,7 +21,10 @@ from app.api.open_inference.compression import asked_for, compress
 from app.api.open_inference.documents import ServedGraph
 from app.api.open_inference.graphs import Graph
 from app.api.open_inference.messages import HEADER, Inference, parse, render
+from app.api.open_inference.tensors import wrong_field
 from app.api.service import Deadline, Service, ServiceOf
+from app.errors import shorten
+from app.manifest import LABEL
 
 router = Router(tags=["open inference protocol"])
 
@@ -106,8 +111,16 @@ async def infer(
 
 def _check_limits(service: Service, graph: ServedGraph, inference: Inference) -> None:
     service.limits.check_images(inference.rows, graph.model, "/inputs")
+    if LABEL in inference.feeds:
+        _check_labels(inference.feeds[LABEL], len(graph.model.manifest.classes))
     if graph.signature.role == "image_to_evidence":
         service.limits.check_samples(inference.feeds["noise"].shape[1], inference.rows)
+
+
+def _check_labels(labels: NDArray[np.int64], classes: int) -> None:
+    """A graph may read whatever lies beside its classes: raise InvalidInput where a label is none of them."""
+    if bad := [int(label) for label in labels if not 0 <= label < classes]:
+        raise wrong_field("/inputs", f"{LABEL}: a class is from 0 to {classes - 1}, not {shorten(bad[0])}")
 
 
 async def _answer(body: bytes, json_length: int | None, accept_encoding: str) -> Response:

@@ -30,6 +30,9 @@ REQUESTS = {
     "decode": ("tiny_vae/decode", {"latents": [[0.1, 1e-8], [-3.3333333, 2]]}),
     "interpolate": ("tiny_vae/interpolate", WALK),
     "arithmetic": ("tiny_vae/arithmetic", {"terms": [{"point": {"seed": 7}}, {"weight": -0.5, "point": {"seed": 8}}]}),
+    "labelled samples": ("tiny_labelled/sample", SAMPLES),
+    "labelled latents": ("tiny_labelled/decode", {"latents": [[0.1, 1], [1, 0]], "label": ["left", 0]}),
+    "labelled walk": ("tiny_labelled/interpolate", WALK | {"label": 2}),
     "traverse": ("tiny_vae/traverse", {"point": {"seed": 7}, "dimensions": [1], "steps": 3}),
 }
 

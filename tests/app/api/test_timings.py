@@ -34,6 +34,7 @@ CALLS: dict[str, Any] = {
     "/v1/models/tiny_vae/reconstruct": PICTURES,
     "/v1/models/tiny_vae/score": PICTURES,
     "/v1/models/tiny_gan/realism": PICTURES,
+    "/v1/models/tiny_labelled/classify": PICTURES,
     "/v1/images/generations": {"model": "tiny_vae", "prompt": ""},
     "/v2/models/tiny_gan.image_to_realism/infer": {"inputs": [IMAGE]},
 }

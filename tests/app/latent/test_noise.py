@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from app.latent.noise import MAX_SEED, Stream, draw_seed, normal_quantile, philox_words, standard_normal
+from app.latent.noise import (
+    MAX_SEED,
+    Stream,
+    draw_labels,
+    draw_seed,
+    normal_quantile,
+    philox_words,
+    standard_normal,
+)
 
 WORD = 2**64
 PINNED = ["-0x1.3a5de40000000p-3", "-0x1.f163b40000000p-1", "0x1.0d4b4e0000000p+1"]
@@ -102,3 +110,23 @@ def test_drawn_seeds_fit_javascript_and_vary() -> None:
     seeds = {draw_seed() for _ in range(50)}
     assert len(seeds) == 50
     assert all(0 <= seed < 2**53 for seed in seeds)
+
+
+def test_labels_follow_their_probabilities() -> None:
+    probabilities = [0.5, 0.3, 0.2]
+    counts = np.bincount(draw_labels(7, range(5000), probabilities), minlength=3)
+    assert stats.chisquare(counts, 5000 * np.array(probabilities)).pvalue > 1e-3
+
+
+@given(st.integers(0, MAX_SEED), st.integers(0, 2**31 - 1))
+def test_label_depends_on_seed_and_index_alone(seed: int, index: int) -> None:
+    probabilities = [0.1] * 10
+    (alone,) = draw_labels(seed, [index], probabilities)
+    assert draw_labels(seed, [5, index, index], probabilities)[1:].tolist() == [alone] * 2
+    word = philox4x64((1, index, Stream.LABEL, 0), (seed, 0))[0]
+    uniform = (word >> 11) / 2**53
+    assert sum(np.cumsum(probabilities)[:-1] <= uniform) == alone
+
+
+def test_last_class_takes_what_rounding_leaves() -> None:
+    assert draw_labels(0, range(1000), [0.3, 0.3, 0.3999]).max() == 2

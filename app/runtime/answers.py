@@ -1,0 +1,89 @@
+"""What a model answers with: arrays, one row a picture or latent, and how long they took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from app.density.bounds import Bounds
+from app.density.outliers import Verdict
+from app.runtime.batch import Tensors
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+class Timing(NamedTuple):
+    """Seconds that a request waited for the graph and ran in it."""
+
+    queue_s: float
+    run_s: float
+
+
+class Drawn(NamedTuple):
+    """Latents (N,D) that the prior made of noise."""
+
+    latents: Floats
+    timing: Timing
+
+
+class Decoded(NamedTuple):
+    """Pictures (N,H,W,C)."""
+
+    images: Bytes
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Pictures (N,H,W,C) and the latents (N,D) that they were decoded from."""
+
+    latents: Floats
+    images: Bytes
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Of N pictures: posterior mean (N,D), scale (N,D) where the encoder has one, draws (N,draws,D)."""
+
+    mean: Floats
+    scale: Floats | None
+    draws: Floats
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Bounds on log p(x), one a picture, and how unusual each is where the version is calibrated for that."""
+
+    bounds: list[Bounds]
+    verdicts: list[Verdict] | None
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Realism:
+    """The discriminator's logits (N,): positive where it takes a picture for real."""
+
+    logits: Floats
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """The classifier's logits (N, classes)."""
+
+    logits: Floats
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """One graph's outputs, rows first."""
+
+    outputs: Tensors
+    timing: Timing
