@@ -83,7 +83,10 @@ async def classify(
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
-    """The answer's `method` says what the probabilities are: those of a classifier, or estimates by Bayes' rule."""
+    """The answer's `method` says what the probabilities are: those of a classifier, or estimates by Bayes' rule.
+
+    They are shared among the model's classes, also for a picture of none of them.
+    """
     choose(request.headers.get("accept"), None, ("json",))
     pictures, fields = await read_pictures(request, model, service.limits, ClassifyRequest)
     resolve_labels(fields.get("label"), model, len(pictures), ())

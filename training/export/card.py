@@ -20,6 +20,9 @@ LIMITS = {
 }
 
 
+CLASSES_LIMIT = (
+    "It knows no classes but its own: p(y|x) shares all probability among them, also for a picture of none of them."
+)
 LISTED_CLASSES = 20
 
 
@@ -38,9 +41,13 @@ def write_card(manifest: Manifest) -> str:
         _table(_training(manifest)),
         "`run.toml` beside this card is the whole configuration.",
         "## What it cannot do",
-        "\n".join(f"- {limit}" for limit in LIMITS[manifest.family]),
+        "\n".join(f"- {limit}" for limit in _limits(manifest)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _limits(manifest: Manifest) -> tuple[str, ...]:
+    return LIMITS[manifest.family] + ((CLASSES_LIMIT,) if manifest.classes else ())
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:

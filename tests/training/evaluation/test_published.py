@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from app.manifest import ImageSpace, PixelRange
+from app.manifest import ImageSpace, Manifest, PixelRange
 from app.runtime.session import GraphSession
+from tests.app.tiny_labelled import LabelledGaussian, tiny_labelled
+from tests.app.tiny_models import write_version
 from tests.training.linear_gaussian import LATENT_SIZE, SIDE, linear_gaussian
 from training.__main__ import main
 from training.data.splits import DataSplits, ImageSet
-from training.evaluation.bounds import SAMPLES_AT_ONCE, Average, image_bounds, set_bounds
+from training.evaluation.bounds import SAMPLES_AT_ONCE, Average, image_bounds, joint_bounds, set_bounds
 from training.evaluation.published import PublishedGraphs, active_dimensions, read_manifest, subset
 from training.export.graphs import graphs_of
 from training.export.to_onnx import write_graph
@@ -65,6 +67,15 @@ def test_bounds_of_a_set_reach_the_exact_log_density_whatever_the_number_of_runs
         assert abs(bounds.importance_weighted_nats - log_density) < 5 * bounds.standard_error_nats
     alone = image_bounds(session, inexact.image[3].numpy(), samples=2 * SAMPLES_AT_ONCE + 1, seed=0, index=3)
     assert alone == found[3]
+
+
+def test_joint_bounds_are_those_of_every_label(tmp_path: Path) -> None:
+    version = write_version(tmp_path, tiny_labelled())
+    manifest = Manifest.model_validate_json((version / "manifest.json").read_bytes())
+    session = GraphSession.open(version / "image_to_evidence.onnx", manifest.graph("image_to_evidence"))
+    images = np.random.default_rng(0).random((4, 1, 8, 8), np.float32)
+    found = joint_bounds(session, images, classes=3, samples=3, seed=0)
+    np.testing.assert_allclose(found, LabelledGaussian().log_conditional(images.reshape(4, 64)), rtol=1e-5, atol=2e-3)
 
 
 def test_active_dimensions_are_those_that_say_something_most_informative_first(tmp_path: Path) -> None:

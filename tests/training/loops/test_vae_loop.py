@@ -18,7 +18,7 @@ from training.loops import vae_loop
 from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.loops.run_folder import RunFolder
 from training.loops.vae_loop import VaeTraining, train_vae
-from training.loops.vae_pictures import observed
+from training.loops.vae_pictures import draw_samples, observed
 from training.vae.model import VariationalAutoencoder
 from training.vae.objective import Signal
 
@@ -45,7 +45,7 @@ def _one_thread() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"data": {"binarise": True}, "model": {"likelihood": "bernoulli"}},
+        {"data": {"binarise": True}, "model": {"likelihood": "bernoulli", "conditional": True}},
         {"model": {"nets": "convolutional", "channels": [4, 8]}, "optimiser": {"precision": "bfloat16"}},
         {
             "model": {
@@ -70,7 +70,12 @@ def _one_thread() -> None:
             "optimiser": {"precision": "bfloat16"},
         },
     ],
-    ids=["dense, binarised", "convolutional, bfloat16", "flows, importance-weighted from step 4 of 15", "ladder"],
+    ids=[
+        "dense, binarised, conditional",
+        "convolutional, bfloat16",
+        "flows, importance-weighted from step 4 of 15",
+        "ladder",
+    ],
 )
 def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_at: int, changes: dict[str, Any]
@@ -86,6 +91,18 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     unbroken, resumed = (_tensors(RunFolder(tmp_path / name).checkpoint) for name in ("unbroken", "broken"))
     assert unbroken.keys() == resumed.keys()
     assert not [name for name, tensor in unbroken.items() if not torch.equal(tensor, resumed[name])]
+
+
+def test_samples_of_a_conditional_model_are_a_column_a_class_and_a_row_a_latent(tmp_path: Path) -> None:
+    net = VaeTraining.start(_config(model={"conditional": True}), CPU, classes=12).net.requires_grad_(False)
+    noise = torch.randn(25, 3, generator=torch.Generator().manual_seed(0))
+    draw_samples(net, noise, RunFolder(tmp_path), name="sheet")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"), int)
+    assert sheet.shape == (2 * 8, 10 * 8)  # the first ten classes, as many whole rows as there is noise for
+    for row, column in [(0, 0), (0, 9), (1, 4)]:
+        wanted = net.decode(noise[row : row + 1], torch.tensor([column]))[0, 0].clamp(0, 1) * 255
+        found = sheet[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        assert np.abs(found - wanted.numpy()).max() <= 1
 
 
 def test_training_raises_the_elbo_and_the_journal_shows_it(digits: DataSplits, tmp_path: Path) -> None:
