@@ -1,4 +1,4 @@
-"""`python -m training train | publish | export | evaluate | doctor`: the workshop's command line."""
+"""`python -m training train | fit-density | publish | export | evaluate | doctor`: the workshop's command line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from pathlib import Path
 import tomli_w
 import torch
 
-from training.config import ConfigError, RunConfig, read_config
+from training.autoencoder.model import Autoencoder
+from training.config import ConfigError, DensityConfig, RunConfig, density_config, read_config
 from training.data.datasets import DataError, DataSplits, load_splits
 from training.doctor import examine
 from training.evaluation.published import PublishedGraphs, measure, read_manifest
 from training.export.parity import ParityError
 from training.export.publish import export_graphs, publish
 from training.export.trained import TrainedRun, model_summary
+from training.loops.autoencoder_loop import train_autoencoder
+from training.loops.density_fit import features_of, fit_density
+from training.loops.density_pictures import draw_density
 from training.loops.gan_loop import train_gan
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
@@ -44,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = _command(commands, "train", _train, "train an experiment into a run folder")
     _add_experiment_options(train)
+    fit = _command(commands, "fit-density", _fit_density, "make an autoencoder generative: fit a density to its codes")
+    fit.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of an autoencoder's finished run")
+    for name, field in DensityConfig.model_fields.items():
+        fit.add_argument(f"--{name.replace('_', '-')}", default=field.default, help=f"default: {field.default}")
     publish = _command(
         commands, "publish", _publish, "export a trained run, check and measure it, and let it be served"
     )
@@ -62,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
     )
-    for command in (train, publish, evaluate, doctor):
+    for command in (train, fit, publish, evaluate, doctor):
         command.add_argument(
             "--data-dir", type=Path, help="where data sets are kept (default: $LATENTSERVE_DATA_DIR, or data)"
         )
@@ -114,14 +122,34 @@ def _train(options: argparse.Namespace) -> int:
         _refuse_changed(data, RunProvenance.load(run.provenance_file).data_sha256)
     else:
         RunProvenance.of(options.experiment, data, device).save(run.provenance_file)
-    loop = train_vae if config.model.family == "vae" else train_gan
-    loop(config, data, run, device=device, resume=options.resume, progress=options.progress)
+    loops = {"autoencoder": train_autoencoder, "vae": train_vae, "gan": train_gan}
+    loops[config.model.family](config, data, run, device=device, resume=options.resume, progress=options.progress)
     print(f"trained: {run.path}\nto serve it: python -m training publish {run.path}")
     return 0
 
 
-def _publish(options: argparse.Namespace) -> int:
-    """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
+def _fit_density(options: argparse.Namespace) -> int:
+    """Fit a density to the codes of a finished autoencoder's training images; publish then exports it, to sample from.
+
+    It replaces one that was fitted before. Options without a meaning for the kind that is fitted are ignored.
+    """
+    config = density_config({name: getattr(options, name) for name in DensityConfig.model_fields})
+    folder = RunFolder(options.run_folder)
+    run, data = _finished(options)
+    if not isinstance(run.model, Autoencoder):
+        raise ConfigError(f"{folder.path} is of a {run.config.model.family}, which has a prior already")
+    coin = torch.Generator().manual_seed(config.seed) if run.config.data.binarise else None
+    train, validation = (features_of(run.model, images.pictures, coin) for images in (data.train, data.validation))
+    density = fit_density(train, validation, config)
+    density.save(folder.density_file)
+    draw_density(run.model, density.prior, validation, folder)
+    print(f"log density of codes, nats an image: {density.train_log_density_nats:.2f} of training images, ", end="")
+    print(f"{density.validation_log_density_nats:.2f} of validation images\nfitted: {folder.density_file}")
+    return 0
+
+
+def _finished(options: argparse.Namespace) -> tuple[TrainedRun, DataSplits]:
+    """The run of a folder and its data, as they were when it was trained."""
     run = TrainedRun.load(options.run_folder)
     if run.steps < run.planned_steps:
         raise ConfigError(
@@ -129,6 +157,12 @@ def _publish(options: argparse.Namespace) -> int:
         )
     data = load_splits(run.config.data, options.data_dir)
     _refuse_changed(data, run.provenance.data_sha256)
+    return run, data
+
+
+def _publish(options: argparse.Namespace) -> int:
+    """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
+    run, data = _finished(options)
     folder = publish(run, data, options.models_dir)
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"published: {folder}")

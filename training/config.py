@@ -7,7 +7,7 @@ and saved with the run, so that a run folder says by itself how to repeat it.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -186,6 +186,58 @@ class VaeConfig(_Section):
         return self
 
 
+class SparsityConfig(_Section):
+    """What keeps most numbers of a code at zero."""
+
+    kind: Literal["none", "l1", "top_k"] = "none"
+    weight: PositiveFloat = 0.1  # l1: of the sum of the code's magnitudes, beside the summed error of the pixels
+    active: PositiveInt = 16  # top_k: numbers of a code that are kept, the largest
+    warmup_epochs: Annotated[float, Field(ge=0)] = 3.0  # top_k: all numbers at first, fewer until these have passed
+
+
+class CorruptionConfig(_Section):
+    """What is done to an image before it is encoded in training; the clean one is what is to come out."""
+
+    kind: Literal["none", "gaussian", "masking", "salt_and_pepper"] = "none"
+    scale: PositiveFloat = 0.3  # gaussian: the noise's standard deviation, where white is 1 and black 0
+    share: Share = 0.3  # masking, salt_and_pepper: of the pixels, those that are lost
+
+
+class AutoencoderConfig(_Section):
+    """A network that must pass images through a code: linear (PCA), deep (nonlinear PCA), sparse or denoising."""
+
+    family: Literal["autoencoder"]
+    nets: Literal["linear", "dense", "convolutional"] = "convolutional"
+    latent_size: PositiveInt = 16
+    hidden: Widths = (256,)  # dense: widths from the image inwards; mirrored in the decoder
+    channels: Widths = (32, 64)  # convolutional: channels at each halving of the side
+    residual_blocks: Annotated[int, Field(ge=0)] = 1  # convolutional: blocks at each resolution
+    reconstruction: Literal["squared_error", "bernoulli_cross_entropy"] = "squared_error"  # summed over the pixels
+    sparsity: SparsityConfig = SparsityConfig()
+    corruption: CorruptionConfig = CorruptionConfig()
+
+    @model_validator(mode="after")
+    def _code_can_be_sparse(self) -> Self:
+        if self.sparsity.kind == "l1" and self.nets != "linear":
+            raise ValueError('a deep decoder undoes an l1 penalty by its scale: nets = "linear", or kind = "top_k"')
+        if self.sparsity.kind == "top_k" and self.sparsity.active > self.latent_size:
+            raise ValueError("sparsity.active is how many of latent_size numbers are kept: it cannot be larger")
+        return self
+
+
+class DensityConfig(_Section):
+    """A density fitted to the codes of a finished autoencoder, from which it can then sample."""
+
+    kind: Literal["mixture", "flow"] = "mixture"
+    components: PositiveInt = 20  # mixture: Gaussians of full covariance
+    couplings: PositiveInt = 8  # flow: times [act norm, affine coupling, linear map]
+    hidden: PositiveInt = 128  # flow: width of each coupling's network
+    epochs: PositiveInt = 20  # flow: passes over the codes
+    batch_size: PositiveInt = 256  # flow
+    learning_rate: PositiveFloat = 1e-3  # flow: at the start; half a cosine to zero
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
 class GanConfig(_Section):
     """A deep convolutional GAN (Radford et al. 2016)."""
 
@@ -210,7 +262,7 @@ class OptimiserConfig(_Section):
 
     epochs: PositiveInt = 20
     batch_size: PositiveInt = 128
-    learning_rate: PositiveFloat = 1e-3  # of the VAE, or of the generator
+    learning_rate: PositiveFloat = 1e-3  # of the autoencoder, the VAE or the generator
     discriminator_learning_rate: PositiveFloat | None = None  # None: the generator's
     betas: tuple[Share, Share] = (0.9, 0.999)  # GANs: (0, 0.9) or the paper's (0.5, 0.999)
     schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to zero at the last step
@@ -237,7 +289,7 @@ class RunConfig(_Section):
     summary: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataConfig
-    model: Annotated[VaeConfig | GanConfig, Field(discriminator="family")]
+    model: Annotated[AutoencoderConfig | VaeConfig | GanConfig, Field(discriminator="family")]
     optimiser: OptimiserConfig = OptimiserConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint_every_s: PositiveFloat = 60.0  # a killed run loses at most this much, and the step it was in
@@ -274,7 +326,15 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_explain(path, error)) from error
+        raise ConfigError(f"{path} is not a run:\n{_explain(error)}") from error
+
+
+def density_config(values: Mapping[str, Any]) -> DensityConfig:
+    """The configuration of a fit from values by name. Raises ConfigError, naming those that are not accepted."""
+    try:
+        return DensityConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"no density can be fitted so:\n{_explain(error)}") from error
 
 
 def _apply(document: dict[str, Any], override: str) -> None:
@@ -296,18 +356,18 @@ def _value(text: str) -> Any:  # noqa: ANN401 (a TOML value is of any type)
         return text
 
 
-def _explain(path: Path, error: ValidationError) -> str:
+def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         said = _plain(problem["type"], problem["msg"])
         lines.append(f"  {_place(problem['loc'])}: {said}, got {str(problem['input'])[:64]!r}")
-    return f"{path} is not a run:\n" + "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
     """The key as it stands in the file: pydantic puts the family, which chose the section's form, in between."""
     parts = [str(part) for part in loc]
-    if parts[:1] == ["model"] and parts[1:2] in (["vae"], ["gan"]):
+    if parts[:1] == ["model"] and parts[1:2] in (["autoencoder"], ["vae"], ["gan"]):
         del parts[1]
     return ".".join(parts) or "run"
 
@@ -317,6 +377,6 @@ def _plain(kind: str, message: str) -> str:
         case "extra_forbidden":
             return "no such key"
         case "union_tag_not_found":
-            return 'family = "vae" or "gan" is needed'
+            return 'family = "autoencoder", "vae" or "gan" is needed'
         case _:
             return message.removeprefix("Value error, ")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.api.arrays import check_length
 from app.api.labels import Indices, one_label, repeated
 from app.api.payloads import ImagePoint, LatentPoint, MeanPoint, Point, SeedPoint
-from app.api.service import Limits
+from app.api.service import Limits, not_offered
 from app.api.uploads import decode_picture, from_base64
 from app.errors import CapabilityNotOffered, FieldError, InvalidInput, RequestError
 from app.runtime.answers import Timing
@@ -94,7 +94,7 @@ async def _draw(
     if not leaves:
         return {}, NO_TIME
     if "sample" not in model.capabilities:
-        raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
+        raise not_offered(model, "sample")
     seeds = [leaf.point for leaf in leaves if isinstance(leaf.point, SeedPoint)]
     noise = np.concatenate([model.seed_noise(point.seed, [point.index]) for point in seeds])
     drawn = await model.latents_of(noise, labels=repeated(label, len(noise)), deadline=deadline)

@@ -17,7 +17,7 @@ from app.api.openapi import BINARY, READING, binary_answer, reads
 from app.api.payloads import JSON, media_type_of_body, parse_json, read_json
 from app.api.points import NO_TIME, total
 from app.api.receipts import EXAMPLES, LatentOrigin, Receipt, SeedOrigin
-from app.api.service import Deadline, ServiceOf
+from app.api.service import Deadline, ServiceOf, not_offered
 from app.api.uploads import MULTIPART, read_form
 from app.errors import (
     CapabilityNotOffered,
@@ -152,7 +152,7 @@ async def _drawn(
     origins: list[SeedOrigin], model: GenerativeModel, labels: Indices | None, deadline: float
 ) -> tuple[Iterator[NDArray[np.float32]], Timing]:
     if "sample" not in model.capabilities:
-        raise CapabilityNotOffered(f"{model.ref} has no prior to draw a seed from", capabilities=model.capabilities)
+        raise not_offered(model, "sample")
     noise = await to_thread.run_sync(_noise, origins, model)
     drawn = await model.latents_of(noise, labels=labels, deadline=deadline)
     return iter(drawn.latents), drawn.timing

@@ -14,6 +14,12 @@ from app.manifest import ImageSpace
 from app.runtime.model import GenerativeModel
 from app.runtime.repository import ModelRepository
 
+NO_PRIOR = (
+    ": an autoencoder is not yet a generative model, nothing says how its codes are distributed and so which to draw "
+    "(python -m training fit-density fits a density to them)"
+)
+"""Why a model that can decode cannot sample."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -99,10 +105,16 @@ def find_model(repository: ModelRepository, ref: str, capability: str) -> Genera
     """
     found = repository.get(ref)
     if capability not in found.capabilities:
-        offers = ", ".join(found.capabilities) or "nothing"
-        detail = f"{found.ref} does not offer {capability}; it offers {offers}"
-        raise CapabilityNotOffered(detail, capabilities=found.capabilities)
+        raise not_offered(found, capability)
     return found
+
+
+def not_offered(model: GenerativeModel, capability: str) -> CapabilityNotOffered:
+    """The refusal of what `model` cannot do: why, where its prior says so, and what it can do."""
+    offers = ", ".join(model.capabilities) or "nothing"
+    why = NO_PRIOR if capability == "sample" and "decode" in model.capabilities else ""
+    detail = f"{model.ref} does not offer {capability}{why}; it offers {offers}"
+    return CapabilityNotOffered(detail, capabilities=model.capabilities)
 
 
 async def deadline_of(

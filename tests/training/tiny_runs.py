@@ -29,6 +29,20 @@ TINY_VAE: dict[str, Any] = _SHARED | {
     "summary": "Dense, with Gaussian pixels.",
     "model": {"family": "vae", "nets": "dense", "latent_size": 3, "hidden": [16], "likelihood": "gaussian"},
 }
+TINY_AUTOENCODER: dict[str, Any] = _SHARED | {
+    "name": "tiny_autoencoder",
+    "title": "A tiny autoencoder",
+    "summary": "Sparse and denoising: of seven numbers three are kept, pixels are lost.",
+    "model": {
+        "family": "autoencoder",
+        "nets": "dense",
+        "latent_size": 7,
+        "hidden": [24],
+        "reconstruction": "bernoulli_cross_entropy",
+        "sparsity": {"kind": "top_k", "active": 3, "warmup_epochs": 2},
+        "corruption": {"kind": "salt_and_pepper", "share": 0.2},
+    },
+}
 TINY_GAN: dict[str, Any] = _SHARED | {
     "name": "tiny_gan",
     "title": "A tiny GAN",

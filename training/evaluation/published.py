@@ -14,20 +14,22 @@ from app.density.bounds import Bounds
 from app.density.labels import LabelPosterior
 from app.errors import ModelRejected
 from app.images.pixels import observe, to_bytes
-from app.latent.noise import standard_normal
+from app.latent.noise import Stream, standard_normal
 from app.manifest import LABEL, Calibration, GraphRole, ImageSpace, Manifest, Metric
 from app.runtime.session import GraphSession
-from training.config import ConfigError, RunConfig
+from training.config import AutoencoderConfig, ConfigError, RunConfig
 from training.data.binarise import binarise
 from training.data.draws import Purpose, bit_generator, permutation
 from training.data.splits import DataSplits, ImageSet
 from training.evaluation.bounds import Average, joint_bounds, set_bounds
+from training.evaluation.codes import active_numbers, corrupted_pictures, mean_squared_errors
 
 Labels = Int64[np.ndarray, " n"]
 
 SEED = 0
 """Of the subset, the binarisation and the noise of every number here; stated in the protocols."""
 CALIBRATION_SAMPLES = 64
+MSE_UNIT = "of pixels in [0, 1]"
 AT_ONCE = 200
 SMALLEST_ACTIVE_KL_NATS = 0.01
 
@@ -53,11 +55,17 @@ class PublishedGraphs:
         self, count: int, *, latent_size: int, seed: int = SEED, labels: Labels | None = None
     ) -> UInt8[np.ndarray, "n h w c"]:
         """The pictures that the service samples with this seed and, of a conditional model, these labels."""
+        return self.decode(self.prior_latents(count, latent_size=latent_size, seed=seed, labels=labels), labels)
+
+    def prior_latents(
+        self, count: int, *, latent_size: int, seed: int = SEED, labels: Labels | None = None
+    ) -> Float32[np.ndarray, "n d"]:
+        """The latents behind the pictures that the service samples with this seed."""
         if "noise_to_latent" not in self.sessions:
-            return self.decode(standard_normal(seed, range(count), latent_size), labels)
+            return standard_normal(seed, range(count), latent_size)
         size = cast(int, self.sessions["noise_to_latent"].signature.inputs[0].shape[-1])
         noise = standard_normal(seed, range(count), size)
-        return self.decode(self._in_parts("noise_to_latent", {"noise": noise}, labels)["latent"], labels)
+        return self._in_parts("noise_to_latent", {"noise": noise}, labels)["latent"]
 
     def decode(self, latents: Float32[np.ndarray, "n d"], labels: Labels | None = None) -> UInt8[np.ndarray, "n h w c"]:
         """Latents as pictures."""
@@ -68,10 +76,15 @@ class PublishedGraphs:
         self, pictures: UInt8[np.ndarray, "n h w c"], labels: Labels | None = None
     ) -> dict[str, Float32[np.ndarray, "n d"]]:
         """`mean` and, where the posterior has one, `scale` of each picture; for others the mean is the central draw."""
-        size = self.sessions["image_to_latent"].signature.inputs[1].shape[-1]
-        noise = np.zeros((len(pictures), cast(int, size)), np.float32)
-        answer = self._in_parts("image_to_latent", {"image": observe(pictures, self.image), "noise": noise}, labels)
+        answer = self._encode(pictures, np.zeros((len(pictures), self._latent_size), np.float32), labels)
         return {"mean": answer["latent"], **answer}
+
+    def posterior_draws(
+        self, pictures: UInt8[np.ndarray, "n h w c"], labels: Labels | None = None
+    ) -> Float32[np.ndarray, "n d"]:
+        """One draw from the posterior of each picture, the first that the service gives with this module's seed."""
+        noise = standard_normal(SEED, range(len(pictures)), self._latent_size, stream=Stream.POSTERIOR)
+        return self._encode(pictures, noise, labels)["latent"]
 
     def realism(self, pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
         """The discriminator's logit of each picture."""
@@ -83,6 +96,15 @@ class PublishedGraphs:
         """The bounds of each picture, as `/score` gives them: on log p(x|y) where the model is conditional."""
         images = observe(pictures, self.image)
         return set_bounds(self.sessions["image_to_evidence"], images, samples=samples, seed=seed, labels=labels)
+
+    @property
+    def _latent_size(self) -> int:
+        return cast(int, self.sessions["image_to_latent"].signature.inputs[1].shape[-1])
+
+    def _encode(
+        self, pictures: UInt8[np.ndarray, "n h w c"], noise: Float32[np.ndarray, "n d"], labels: Labels | None
+    ) -> dict[str, Float32[np.ndarray, "n d"]]:
+        return self._in_parts("image_to_latent", {"image": observe(pictures, self.image), "noise": noise}, labels)
 
     def _in_parts(
         self, role: GraphRole, feeds: dict[str, Float32[np.ndarray, "n ..."]], labels: Labels | None = None
@@ -113,6 +135,7 @@ def measure(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dic
         found |= _likelihood(graphs, config, data)
     if "image_to_latent" in graphs.sessions:
         found |= _reconstruction(graphs, config, data)
+        found |= _codes(graphs, config, data)
     if "image_to_realism" in graphs.sessions:
         found |= _discrimination(graphs, config, data)
     return found
@@ -216,9 +239,25 @@ def _marginal_likelihood(
 def _reconstruction(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
     images = subset(data.test, config.evaluation.images)
     again = graphs.decode(graphs.posterior(images.pictures, images.labels)["mean"], images.labels)
-    errors = ((again.astype(np.float64) - images.pictures) / 255) ** 2
-    per_image = Average.of(errors.mean(axis=(1, 2, 3)))
-    return {"reconstruction_mse": _metric(per_image, "of pixels in [0, 1]", f"{_of(images, data)}, posterior mean")}
+    protocol = _of(images, data) + ("" if config.model.family == "autoencoder" else ", posterior mean")
+    return {"reconstruction_mse": _metric(mean_squared_errors(again, images.pictures), MSE_UNIT, protocol)}
+
+
+def _codes(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
+    """What only sparse and only denoising autoencoders have."""
+    settings, images, found = config.model, subset(data.test, config.evaluation.images), {}
+    if not isinstance(settings, AutoencoderConfig):
+        return {}
+    if settings.sparsity.kind != "none":
+        active = active_numbers(graphs.posterior(images.pictures)["mean"])
+        found["active_code_numbers"] = _metric(active, f"not zero of {settings.latent_size}", _of(images, data))
+    if settings.corruption.kind != "none":
+        spoilt = corrupted_pictures(images.pictures, settings.corruption, seed=SEED)
+        cleaned = graphs.decode(graphs.posterior(spoilt)["mean"])
+        before = mean_squared_errors(spoilt, images.pictures).mean
+        protocol = f"{_of(images, data)}, spoilt as in training (seed {SEED}) and read as 8 bits, to {before:.4f}"
+        found["denoising_mse"] = _metric(mean_squared_errors(cleaned, images.pictures), MSE_UNIT, protocol)
+    return found
 
 
 def _discrimination(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:

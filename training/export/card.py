@@ -16,10 +16,15 @@ LIMITS = {
         "The discriminator's logit tells its own generator's samples from data. It is no measure of quality, and "
         "means nothing for other pictures.",
     ),
-    "autoencoder": ("It is not a generative model: there is no distribution over its codes to sample from.",),
 }
-
-
+BARE_AUTOENCODER = (
+    "It is not a generative model: nothing says how its codes are distributed, so it cannot be sampled from.",
+)
+FITTED_AUTOENCODER = (
+    "It was trained to reconstruct. The density that it samples from was fitted to its codes afterwards "
+    "(`density.toml`): where that is wrong, samples are unlike any picture.",
+    "There is no density of pictures here: it cannot score.",
+)
 CLASSES_LIMIT = (
     "It knows no classes but its own: p(y|x) shares all probability among them, also for a picture of none of them."
 )
@@ -31,9 +36,10 @@ def write_card(manifest: Manifest) -> str:
     parts = [
         f"# {manifest.title}",
         manifest.summary,
-        "![samples](preview.png)",
+        _preview(manifest),
         "## What it is",
         _table(_facts(manifest)),
+        _latent_space(manifest),
         "## What was measured",
         "From the published ONNX graphs, with the code that serves them.",
         _metrics(manifest),
@@ -46,8 +52,31 @@ def write_card(manifest: Manifest) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _preview(manifest: Manifest) -> str:
+    if "sample" in manifest.capabilities:
+        return "![samples](preview.png)"
+    return "![test pictures, each followed by its reconstruction](preview.png)"
+
+
+def _latent_space(manifest: Manifest) -> str:
+    if "image_to_latent" not in manifest.roles:
+        return ""
+    beside = (
+        "alone: there is no prior" if manifest.latent.prior == "none" else "(blue) beside samples of the prior (grey)"
+    )
+    return (
+        "## What its latent space looks like\n\n"
+        "Codes of test pictures on their first two principal components, by class:\n\n"
+        "![map of the latent space](latent_map.png)\n\n"
+        f"The codes {beside}; on the right the dimensions that vary most:\n\n"
+        "![aggregate posterior](aggregate_posterior.png)"
+    )
+
+
 def _limits(manifest: Manifest) -> tuple[str, ...]:
-    return LIMITS[manifest.family] + ((CLASSES_LIMIT,) if manifest.classes else ())
+    if manifest.family != "autoencoder":
+        return LIMITS[manifest.family] + ((CLASSES_LIMIT,) if manifest.classes else ())
+    return BARE_AUTOENCODER if manifest.latent.prior == "none" else FITTED_AUTOENCODER
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from app.manifest import LABEL, NOISE_PRIORS, GraphRole
+from training.autoencoder.model import Autoencoder
 from training.export.storage import round_weights
 from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.posterior import GaussianPosterior
 from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
-TrainedModel = VariationalAutoencoder | GenerativeAdversarialNetwork
+TrainedModel = Autoencoder | VariationalAutoencoder | GenerativeAdversarialNetwork
 Sizes = Mapping[str, int]
 """A number for each varying dimension: `batch`, `samples`."""
 Shapes = Mapping[str, tuple[int | str, ...]]
@@ -98,6 +99,35 @@ class _ImageToEvidence(nn.Module):
         return self.vae.evidence(image, noise, label)
 
 
+class _CodeToImage(nn.Module):
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, latent: Float[Tensor, "batch size"]) -> Float[Tensor, "batch c h w"]:
+        return self.autoencoder.decode(latent)
+
+
+class _ImageToCode(nn.Module):
+    """The code. Nothing of it is drawn: the noise that the role has is left unread."""
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, image: Float[Tensor, "batch c h w"], noise: Float[Tensor, "batch size"]) -> Tensor:
+        return self.autoencoder.encode(image)
+
+
+class _NoiseToCode(nn.Module):
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, "batch size"]:
+        return self.autoencoder.from_noise(noise)
+
+
 def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_size: int) -> list[Graph]:
     """Every graph that this kind of model has, on a copy of it that is made ready to export."""
     model = _ready(model)
@@ -108,7 +138,22 @@ def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_siz
             Graph("latent_to_image", model.generator, latent, ("image",)),
             Graph("image_to_realism", model.discriminator, image, ("logit",)),
         ]
-    return [*_prior_graphs(model), *_autoencoder_graphs(model, latent, image)]
+    if isinstance(model, Autoencoder):
+        return _autoencoder_graphs(model, latent, image)
+    return [*_prior_graphs(model), *_vae_graphs(model, latent, image)]
+
+
+def _autoencoder_graphs(model: Autoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
+    """Both ways and, where a density was fitted to the codes, `noise_to_latent`."""
+    noise: Shapes = {"noise": latent["latent"]}
+    graphs = [
+        Graph("latent_to_image", _CodeToImage(model), latent, ("image",)),
+        Graph("image_to_latent", _ImageToCode(model), {**image, **noise}, ("latent",)),
+    ]
+    if model.density is None:
+        return graphs
+    noise = {"noise": ("batch", model.density.noise_size)}
+    return [Graph("noise_to_latent", _NoiseToCode(model), noise, ("latent",)), *graphs]
 
 
 def _prior_graphs(vae: VariationalAutoencoder) -> list[Graph]:
@@ -118,7 +163,7 @@ def _prior_graphs(vae: VariationalAutoencoder) -> list[Graph]:
     return [Graph("noise_to_latent", _NoiseToLatent(vae), {"noise": ("batch", vae.prior.noise_size)}, ("latent",))]
 
 
-def _autoencoder_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
+def _vae_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
     """The graphs of decoder, encoder and density; with labels where the model is conditional."""
     size, classes = vae.latent_size, vae.classes
     label: Shapes = {LABEL: ("batch",)} if classes else {}
@@ -142,6 +187,8 @@ def _ready(model: TrainedModel) -> TrainedModel:
     round_weights(ready)  # before what follows from them is computed
     if isinstance(ready, VariationalAutoencoder):
         ready.prior = ready.prior.settled()
+    if isinstance(ready, Autoencoder) and ready.density is not None:
+        ready.density = ready.density.settled()
     for parameter in ready.parameters():
         parameter.data = parameter.data.contiguous()  # channels-last strides are for training
     return ready

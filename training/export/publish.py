@@ -12,12 +12,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import tomli_w
-from numpy.typing import NDArray
 
-from app.images.pixels import contact_sheet
-from app.images.png import encode_png
 from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, OutlierFile, Provenance
 from app.runtime.session import GraphSession
 from training.config import ConfigError
@@ -30,13 +26,12 @@ from training.export.graphs import Graph
 from training.export.invariance import SAMPLING_ROLES, check_invariance
 from training.export.latent_points import latent_points
 from training.export.parity import check_parity
+from training.export.pictures import write_pictures
 from training.export.to_onnx import write_graph
 from training.export.trained import TrainedRun
 from training.loops.checkpoint import sync_folder
 from training.vae.model import VariationalAutoencoder
 
-PREVIEW_SAMPLES = 64
-PREVIEW_CLASSES = 10
 MAP_FILE = "map.json"
 OUTLIERS_FILE = "outliers.json"
 
@@ -65,7 +60,8 @@ def publish(run: TrainedRun, data: DataSplits, models_dir: Path) -> Path:
         manifest = _measured(manifest, graphs, run, data, staged)
         target = models_dir / manifest.name
         manifest = manifest.model_copy(update={"version": next_version(target)})
-        _describe(manifest, graphs, run, staged)
+        _describe(manifest, run, staged)
+        write_pictures(manifest, graphs, data, staged)
         _sync(staged)
         target.mkdir(exist_ok=True)
         folder = target / str(manifest.version)
@@ -142,23 +138,14 @@ def _write(path: Path, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _describe(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, staged: Path) -> None:
-    """Write everything of a version that is not a graph."""
-    (staged / "preview.png").write_bytes(encode_png(_preview(manifest, graphs)))
+def _describe(manifest: Manifest, run: TrainedRun, staged: Path) -> None:
+    """Write the words of a version: its configuration, card and manifest."""
     (staged / "run.toml").write_text(tomli_w.dumps(run.config.as_toml_document()), encoding="utf-8")
+    if run.density is not None:
+        (staged / "density.toml").write_text(tomli_w.dumps(run.density.as_toml_document()), encoding="utf-8")
     (staged / "card.md").write_text(write_card(manifest), encoding="utf-8")
     text = Manifest.model_validate(manifest.model_dump()).model_dump_json(indent=1)
     (staged / "manifest.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _preview(manifest: Manifest, graphs: PublishedGraphs) -> NDArray[np.uint8]:
-    """A sheet of samples; of a conditional model a column a class (the first ten)."""
-    columns = min(len(manifest.classes), PREVIEW_CLASSES) if manifest.conditional_roles else 0
-    if not columns:
-        return contact_sheet(graphs.sample(PREVIEW_SAMPLES, latent_size=manifest.latent.size))
-    labels = np.tile(np.arange(columns), PREVIEW_SAMPLES // columns)
-    samples = graphs.sample(len(labels), latent_size=manifest.latent.size, labels=labels)
-    return contact_sheet(samples, columns=columns)
 
 
 @contextmanager

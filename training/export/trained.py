@@ -8,17 +8,18 @@ from pathlib import Path
 from torch import nn
 
 from app.manifest import ImageSpace, LatentSpace, PixelRange
-from training.config import ConfigError, RunConfig, VaeConfig, read_config
+from training.autoencoder.model import Autoencoder
+from training.config import AutoencoderConfig, ConfigError, RunConfig, VaeConfig, read_config
 from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.gan.model import GenerativeAdversarialNetwork
 from training.loops.checkpoint import Checkpoint, load_checkpoint
+from training.loops.density_fit import FittedDensity
 from training.loops.gan_loop import PIXELS as GAN_PIXELS
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import Plan
-from training.loops.vae_pictures import PIXELS as VAE_PIXELS
+from training.loops.watched import PIXELS as UNIT_PIXELS
 from training.vae.hierarchical import HierarchicalPrior, make_vae
-from training.vae.model import VariationalAutoencoder
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class TrainedRun:
     provenance: RunProvenance
     steps: int
     train_seconds: float
+    density: FittedDensity | None = None
+    """Fitted to an autoencoder's codes afterwards."""
 
     @classmethod
     def load(cls, folder: Path) -> TrainedRun:
@@ -39,9 +42,14 @@ class TrainedRun:
             raise ConfigError(f"{folder} is not the folder of a run: it has no {run.checkpoint.name}")
         config, state = read_config(run.config_file), load_checkpoint(run.checkpoint)
         provenance = RunProvenance.load(run.provenance_file)
+        model, density = _averaged_model(config, state, len(provenance.classes)), None
+        if isinstance(model, Autoencoder) and run.density_file.exists():
+            density = FittedDensity.load(run.density_file, config.model.latent_size)
+            model.density = density.prior
         return cls(
             config=config,
-            model=_averaged_model(config, state, len(provenance.classes)),
+            model=model,
+            density=density,
             provenance=provenance,
             steps=state["step"],
             train_seconds=state["train_seconds"],
@@ -55,7 +63,7 @@ class TrainedRun:
     @property
     def pixel_range(self) -> PixelRange:
         """The interval that this family's image tensors live in."""
-        return VAE_PIXELS if self.config.model.family == "vae" else GAN_PIXELS
+        return GAN_PIXELS if self.config.model.family == "gan" else UNIT_PIXELS
 
     @property
     def image_space(self) -> ImageSpace:
@@ -74,9 +82,11 @@ class TrainedRun:
     def latent_space(self) -> LatentSpace:
         """The latents, as a manifest states them."""
         size = self.config.model.latent_size
-        if not isinstance(self.model, VariationalAutoencoder):
+        if isinstance(self.model, GenerativeAdversarialNetwork):
             return LatentSpace(size=size, prior="standard_normal")
-        prior = self.model.prior
+        prior = self.model.density if isinstance(self.model, Autoencoder) else self.model.prior
+        if prior is None:
+            return LatentSpace(size=size, prior="none")
         layers = prior.layers if isinstance(prior, HierarchicalPrior) else ()
         return LatentSpace(size=size, prior=prior.kind, selectors=prior.selectors, layers=layers)
 
@@ -100,14 +110,16 @@ def _parameters(net: nn.Module) -> int:
 def _fresh_model(config: RunConfig, classes: int) -> TrainedModel:
     if isinstance(config.model, VaeConfig):
         return make_vae(config.model, config.data, classes=classes)
+    if isinstance(config.model, AutoencoderConfig):
+        return Autoencoder.from_config(config.model, config.data)
     return GenerativeAdversarialNetwork.from_config(config.model, config.data)
 
 
 def _averaged_model(config: RunConfig, state: Checkpoint, classes: int) -> TrainedModel:
     model = _fresh_model(config, classes)
-    if isinstance(model, VariationalAutoencoder):
-        model.load_state_dict(state["average"])
-    else:
+    if isinstance(model, GenerativeAdversarialNetwork):
         model.load_state_dict(state["net"])
         model.generator.load_state_dict(state["average"])
+    else:
+        model.load_state_dict(state["average"])
     return model.eval()

@@ -31,13 +31,19 @@ class RunFolder:
         return self.path / "checkpoint.pt"
 
     @property
+    def density_file(self) -> Path:
+        """The density that was fitted to an autoencoder's codes."""
+        return self.path / "density.pt"
+
+    @property
     def provenance_file(self) -> Path:
         """Where the run comes from."""
         return self.path / "provenance.json"
 
     def create(self, config: RunConfig) -> None:
-        """Make the folder and write the configuration into it."""
+        """Make the folder and write the configuration into it; a density of a model that was here before goes."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self.density_file.unlink(missing_ok=True)
         self.config_file.write_text(tomli_w.dumps(config.as_toml_document()), encoding="utf-8")
 
     def save_picture(self, name: str, picture: NDArray[np.uint8]) -> None:
@@ -46,6 +52,6 @@ class RunFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_png(picture))
 
-    def save_grid(self, name: str, pictures: NDArray[np.uint8]) -> None:
-        """Write pictures (N, H, W, C) as one contact sheet."""
-        self.save_picture(name, contact_sheet(pictures))
+    def save_grid(self, name: str, pictures: NDArray[np.uint8], columns: int | None = None) -> None:
+        """Write pictures (N, H, W, C) as one contact sheet, about square unless `columns` are given."""
+        self.save_picture(name, contact_sheet(pictures, columns))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +21,8 @@ from training.loops.schedule import (
     set_learning_rate,
     step_generator,
 )
-from training.loops.vae_pictures import SHOWN, draw_pictures, observed, told
+from training.loops.vae_pictures import draw_pictures, told
+from training.loops.watched import SHOWN, Watched, observed
 from training.vae.hierarchical import make_vae
 from training.vae.model import VariationalAutoencoder
 from training.vae.objective import (
@@ -36,7 +36,6 @@ from training.vae.objective import (
     warmup_weight,
 )
 
-WATCHED_IMAGES = 1000
 AT_ONCE = 250
 RECORD_EVERY_STEPS = 50
 
@@ -101,7 +100,7 @@ def train_vae(
             if training.step % RECORD_EVERY_STEPS == 0:
                 journal.record(training.step, _training_numbers(terms))
             if training.step % plan.steps_per_epoch == 0:
-                _end_of_epoch(training, plan, data.validation, run, journal)
+                _end_of_epoch(training, plan, data, run, journal)
             training.train_seconds += clock.lap()
             if clock.due() or training.step == plan.total_steps:
                 save_checkpoint(run.checkpoint, training.checkpoint())
@@ -159,22 +158,21 @@ def _training_numbers(terms: ElboTerms) -> dict[str, float]:
     return {name: float(value.detach().mean()) for name, value in means.items()}
 
 
-def _end_of_epoch(training: VaeTraining, plan: Plan, validation: ImageSet, run: RunFolder, journal: Journal) -> None:
+def _end_of_epoch(training: VaeTraining, plan: Plan, data: DataSplits, run: RunFolder, journal: Journal) -> None:
     """Validate the averaged net on the same images and noise every time; draw pictures every few epochs."""
     epoch = training.step // plan.steps_per_epoch
-    watched = validation.take(np.arange(min(WATCHED_IMAGES, len(validation))))
     generator = step_generator(training.config.seed, FIXED_DRAW)
-    coin = generator if training.config.data.binarise else None
-    image = observed(watched.pictures, coin).to(training.device)
-    noise = torch.randn(len(image), training.settings.latent_size, generator=generator).to(training.device)
+    watched = Watched.of(data, generator if training.config.data.binarise else None)
+    watched = watched._replace(image=watched.image.to(training.device))
+    noise = torch.randn(len(watched.image), training.settings.latent_size, generator=generator).to(training.device)
     net = training.average.average
     label = told(net, watched.labels)
     with torch.no_grad(), precision(training.config.optimiser, training.device):
-        elbo = torch.cat([_watched_elbo(training, image, noise, label, part) for part in _parts(len(image))])
+        elbo = torch.cat([_watched_elbo(training, watched.image, noise, label, part) for part in _parts(len(noise))])
         journal.record(training.step, {"validation_elbo_nats": float(elbo.mean())})
         if epoch % training.config.samples_every_epochs == 0 or training.step == plan.total_steps:
-            prior_noise = torch.randn(SHOWN, net.prior.noise_size, generator=generator).to(training.device)
-            draw_pictures(net, image, prior_noise, watched.labels, run, name=f"epoch_{epoch:04d}")
+            prior_noise = torch.randn(max(SHOWN, len(noise)), net.prior.noise_size, generator=generator)
+            draw_pictures(net, watched, noise, prior_noise.to(training.device), run, name=f"epoch_{epoch:04d}")
 
 
 def _parts(count: int) -> list[slice]:

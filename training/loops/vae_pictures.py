@@ -1,4 +1,4 @@
-"""Between pictures and a VAE's tensors, and the pictures of a run: samples, reconstructions, the latent plane."""
+"""The pictures of a VAE's run: samples, reconstructions, and what its latent space looks like."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.images.pixels import contact_sheet, to_bytes, to_floats
-from app.manifest import PixelRange
-from training.evaluation.latent_map import decoded_plane, scatter
+from app.images.pixels import contact_sheet
+from training.evaluation.latent_map import decoded_plane, draw_codes_beside_prior, draw_latent_map
 from training.loops.run_folder import RunFolder
+from training.loops.watched import SHOWN, Watched, as_pictures, as_points
 from training.vae.labels import Labels
 from training.vae.model import VariationalAutoencoder
 
-PIXELS = PixelRange(low=0.0, high=1.0)
-SHOWN = 64
 SHOWN_CLASSES = 10
-
-
-def observed(pictures: NDArray[np.uint8], coin: torch.Generator | None) -> Float[Tensor, "batch c h w"]:
-    """Pictures (B, H, W, C) as the x that is modelled: pixels in [0, 1], or coins tossed with them as odds."""
-    image = torch.from_numpy(to_floats(pictures, PIXELS))
-    return image if coin is None else torch.bernoulli(image, generator=coin)
 
 
 def told(net: VariationalAutoencoder, labels: NDArray[np.int64] | None) -> Labels | None:
@@ -35,27 +27,31 @@ def told(net: VariationalAutoencoder, labels: NDArray[np.int64] | None) -> Label
 
 def draw_pictures(
     net: VariationalAutoencoder,
-    image: Float[Tensor, "batch c h w"],
-    prior_noise: Float[Tensor, "shown noise"],
-    labels: NDArray[np.int64] | None,
+    watched: Watched,
+    noise: Float[Tensor, "batch size"],
+    prior_noise: Float[Tensor, "batch noise"],
     run: RunFolder,
     *,
     name: str,
 ) -> None:
-    """Samples, pairs of image and reconstruction and, for two-dimensional latents, the plane decoded and encoded.
+    """Samples, pairs of image and reconstruction, and the latent space: its map, and its codes beside the prior.
 
-    The plane of a conditional model would be another one for each class, and is left out.
+    The aggregate posterior is one draw an image, from `noise`. Of two-dimensional latents the plane is decoded too;
+    that of a conditional model would be another one for each class, and is left out.
     """
-    label = told(net, labels)
-    mean = net.posterior(image, label).central()
-    draw_samples(net, prior_noise, run, name=f"samples/{name}")
-    pairs = torch.stack([image[:SHOWN], net.decode(mean[:SHOWN], label if label is None else label[:SHOWN])], dim=1)
+    label = told(net, watched.labels)
+    posterior, prior = net.posterior(watched.image, label), net.prior.from_noise(prior_noise)
+    mean, draws = posterior.central(), posterior.draw(noise[:, None]).latent[:, 0]
+    draw_samples(net, prior_noise[:SHOWN], run, name=f"samples/{name}")
+    decoded = net.decode(mean[:SHOWN], label if label is None else label[:SHOWN])
+    pairs = torch.stack([watched.image[:SHOWN], decoded], dim=1)
     run.save_grid(f"reconstructions/{name}", as_pictures(pairs.flatten(0, 1)))
+    run.save_picture("latent_map", draw_latent_map(as_points(mean), watched.labels, watched.classes))
+    run.save_picture("aggregate_posterior", draw_codes_beside_prior(as_points(draws), as_points(prior)))
     if net.latent_size == 2 and label is None:
-        device = image.device
+        device = watched.image.device
         plane = decoded_plane(lambda latents: as_pictures(net.decode(torch.from_numpy(latents).to(device))))
-        run.save_picture("latent_map", plane)
-        run.save_picture("aggregate_posterior", scatter(mean.cpu().numpy(), labels))
+        run.save_picture("decoded_plane", plane)
 
 
 def draw_samples(
@@ -70,8 +66,3 @@ def draw_samples(
     label = torch.arange(columns, device=prior_noise.device).repeat(rows)
     latent = net.prior.from_noise(prior_noise[:rows]).repeat_interleave(columns, dim=0)
     run.save_picture(name, contact_sheet(as_pictures(net.decode(latent, label)), columns=columns))
-
-
-def as_pictures(image: Float[Tensor, "batch c h w"]) -> NDArray[np.uint8]:
-    """Tensors of pixels in [0, 1] as pictures (B, H, W, C)."""
-    return to_bytes(image.float().cpu().numpy(), PIXELS)

@@ -124,9 +124,7 @@ class MixturePrior(Prior):
 
     def thresholds(self) -> Float[Tensor, " less_one"]:
         """Where the first number, standard normal, passes from one component to the next: Φ⁻¹(w₁ + … + wₖ)."""
-        cumulative = self.components().log_weights.double().exp().cumsum(dim=0)[:-1]
-        thresholds: Tensor = torch.special.ndtri(cumulative)
-        return thresholds.to(self.components().means.dtype)
+        return component_thresholds(self.components().log_weights).to(self.components().means.dtype)
 
     def settled(self) -> Prior:
         """With components and thresholds as constants."""
@@ -192,6 +190,12 @@ class SettledMixturePrior(MixturePrior):
     def thresholds(self) -> Float[Tensor, " less_one"]:
         """The constants."""
         return self.bounds
+
+
+def component_thresholds(log_weights: Float[Tensor, " components"]) -> Float[Tensor, " less_one"]:
+    """Where a standard normal number passes from one component to the next, in double precision: Φ⁻¹(w₁ + … + wₖ)."""
+    thresholds: Tensor = torch.special.ndtri(log_weights.double().exp().cumsum(dim=0)[:-1])
+    return thresholds
 
 
 def make_prior(config: PriorConfig, latent_size: int, image_shape: ImageShape, encode: Encode) -> Prior:

@@ -22,7 +22,13 @@ from training.export.publish import next_version, publish
 from training.export.trained import TrainedRun
 
 FILES = ["card.md", "latent_to_image.onnx", "manifest.json", "preview.png", "run.toml"]
-VAE_FILES = sorted([*FILES, "image_to_evidence.onnx", "image_to_latent.onnx", "map.json", "outliers.json"])
+VAE_FILES = sorted(
+    [
+        *FILES,
+        *("image_to_evidence.onnx", "image_to_latent.onnx", "map.json", "outliers.json"),
+        *("latent_map.png", "aggregate_posterior.png"),
+    ]
+)
 GAN_FILES = sorted([*FILES, "image_to_realism.onnx"])
 
 
