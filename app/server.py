@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import logging
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.api.application import create_application
 from app.api.service import Service
+from app.ports import DEALT_OUT, reserve_port
 from app.runtime.machine import release_memory
 from app.runtime.repository import EarlyVersions
 from app.settings import Settings
@@ -35,6 +37,8 @@ from app.workers import join_workers, shared_folder
 
 SWITCH_INTERVAL_S = 0.005
 """The interpreter's own, which a start shortens."""
+
+logger = logging.getLogger(__name__)
 
 REPLACEMENT_PATIENCE_S = 30
 """How long a worker that replaces another may take to be ready, and a living one to answer its supervisor."""
@@ -59,7 +63,12 @@ def supervise(settings: Settings, application: str) -> int:
     _prepare_process()
     with _output() as output, logging_to(output, settings.log_format), shared_folder():
         config = _configuration(settings, application)
-        supervisor = _Supervisor(config, sockets=[config.bind_socket()])
+        try:
+            port = reserve_port(settings.host, settings.port) if DEALT_OUT else config.bind_socket()
+        except OSError as error:
+            logger.error("cannot listen on %s:%d: %s", settings.host, settings.port, error.strerror)
+            return STARTUP_FAILURE
+        supervisor = _Supervisor(config, sockets=[port])
         supervisor.run()
     return int(any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes))
 
