@@ -23,7 +23,15 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """What a model name looks like; anything else never touches the disk."""
 
 GraphRole = Literal[
-    "noise_to_latent", "latent_to_image", "image_to_latent", "image_to_evidence", "image_to_realism", "image_to_class"
+    "noise_to_latent",
+    "latent_to_noise",
+    "latent_to_prior",
+    "latent_to_image",
+    "image_to_latent",
+    "image_to_evidence",
+    "latent_to_pixel_evidence",
+    "image_to_realism",
+    "image_to_class",
 ]
 Family = Literal["autoencoder", "vae", "gan"]
 PriorKind = Literal["none", "standard_normal", "mixture", "vamp", "flow", "hierarchical"]
@@ -292,6 +300,8 @@ class Manifest(_Part):
             raise ValueError("a model with image_to_evidence must state its likelihood")
         if self.latent.prior not in NOISE_PRIORS and "noise_to_latent" not in roles:
             raise ValueError(f"a {self.latent.prior} prior needs noise_to_latent: its latents are not its noise")
+        if "latent_to_noise" in roles and "noise_to_latent" not in roles:
+            raise ValueError("latent_to_noise is the inverse of noise_to_latent, which is missing")
         if self.latent.selectors and self.latent.selectors >= self.noise_size:
             raise ValueError(f"{self.latent.selectors} selectors leave nothing of {self.noise_size} numbers of noise")
         return self
@@ -338,6 +348,14 @@ class Manifest(_Part):
         sizes = [tensor.shape[-1] for tensor in self.graph("noise_to_latent").inputs if tensor.shape]
         return sizes[0] if sizes and isinstance(sizes[0], int) else 0
 
+    @property
+    def components(self) -> int:
+        """How many components the prior's density is stated by (`latent_to_prior`); 0 where it is not a mixture."""
+        if "latent_to_prior" not in self.roles:
+            return 0
+        outputs = {tensor.name: tensor.shape[-1] for tensor in self.graph("latent_to_prior").outputs}
+        return int(outputs.get("component", 0))
+
     def graph(self, role: GraphRole) -> GraphSignature:
         """The signature of one role; KeyError when this version has no such graph."""
         for graph in self.graphs:
@@ -364,6 +382,7 @@ def capabilities(
         "arithmetic": decodes,
         "traverse": decodes,
         "score": "image_to_evidence" in have,
+        "pixel_evidence": encodes and {"image_to_evidence", "latent_to_pixel_evidence"} <= have,
         "realism": "image_to_realism" in have,
         "classify": "image_to_class" in have or "image_to_evidence" in conditional,
     }

@@ -13,9 +13,9 @@ from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, TINY_PNG, answers, reads
 from app.api.payloads import Body, Coordinate, Label, LabelledImage, PictureOptions, Point, json_body
-from app.api.points import resolve, total
+from app.api.points import prior_notes, resolve, total
 from app.api.service import Deadline, ServiceOf, offering
-from app.latent.arithmetic import combine, log_prior_nats, rescale_to_typical
+from app.latent.arithmetic import combine, rescale_to_typical
 from app.runtime.model import GenerativeModel
 
 MAX_TERMS = 64
@@ -100,8 +100,7 @@ async def arithmetic(
     latents = check_latents(latent[None], model.manifest.latent.size, pointer="/terms")
     labels = repeated(label, 1)
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
-    density = log_prior_nats(latents, model.manifest.latent.prior)
-    notes = [{"log_prior_nats": None if density is None else float(density[0])}]
-    timing = total(encoding, decoded.timing)
+    notes, weighing = await prior_notes(latents, model, deadline)
+    timing = total(encoding, decoded.timing, weighing)
     answer = ImageAnswer(model, "arithmetic", decoded.images, latents, timing, notes=notes, labels=labels)
     return await answer_images(answer, chosen, columns=options.columns)

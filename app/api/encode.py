@@ -1,6 +1,6 @@
 """`encode` and `reconstruct`: pictures to latents, and back again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from app.api.labels import given_labels, label_notes, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
 from app.api.payloads import LabelledImage, LabelOptions, Options, PictureOptions, Seed
-from app.api.points import total
+from app.api.points import NO_TIME, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.latent.noise import draw_seed
-from app.runtime.answers import Encoded
+from app.runtime.answers import Encoded, Timing
 from app.runtime.model import GenerativeModel
 
 router = Router(tags=["images in"])
@@ -47,12 +47,20 @@ class EncodeRequest(PicturesRequest, EncodeOptions):
     model_config = ConfigDict(strict=True)
 
 
+class Cluster(BaseModel):
+    """The component of a mixture prior that the mean most probably belongs to: the largest p(component | latent)."""
+
+    component: int
+    probability: float
+
+
 class EncodedPicture(LabelledImage):
     """Where one picture lies in latent space."""
 
     mean: list[float]
     scale: list[float] | None
     draws: list[list[float]]
+    cluster: Cluster | None = Field(None, description="Stated where the prior is a mixture.")
 
 
 class EncodeAnswer(BaseModel):
@@ -110,18 +118,32 @@ async def encode(
     labels = resolve_labels(given_labels(address, fields), model, len(pictures), ("image_to_latent",))
     seed = draw_seed() if options.draws and options.seed is None else options.seed
     encoded = await model.encode(pictures, draws=options.draws, seed=seed or 0, labels=labels, deadline=deadline)
+    clusters, sorting = await _clusters(encoded, model, deadline)
+    notes = [note | cluster for note, cluster in zip(label_notes(labels, len(pictures)), clusters, strict=True)]
     size = encoded.draws.size + encoded.mean.size
     return await answer_json(
         model,
-        lambda: {"seed": seed, "latents": _latents(encoded, label_notes(labels, len(pictures)))},
+        lambda: {"seed": seed, "latents": _latents(encoded, notes)},
         size=size,
-        timing=encoded.timing,
+        timing=total(encoded.timing, sorting),
         seed=seed,
         dump=dump_arrays,
     )
 
 
-def _latents(encoded: Encoded, notes: Sequence[dict[str, int]]) -> list[dict[str, Any]]:
+async def _clusters(encoded: Encoded, model: GenerativeModel, deadline: float) -> tuple[list[dict[str, Any]], Timing]:
+    """What is said of each picture's cluster: nothing where the prior has no components."""
+    if not model.manifest.components:
+        return [{}] * len(encoded.mean), NO_TIME
+    terms = await model.prior_terms(encoded.mean, deadline=deadline)
+    assert terms.log_component is not None  # noqa: S101  the signature says so
+    best = terms.log_component.argmax(axis=1)
+    probability = np.exp(np.minimum(terms.log_component.max(axis=1), 0))
+    found = [{"component": int(k), "probability": p} for k, p in zip(best, probability, strict=True)]
+    return [{"cluster": cluster} for cluster in found], terms.timing
+
+
+def _latents(encoded: Encoded, notes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "mean": encoded.mean[index],

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import NotAcceptable
-from app.images.pixels import contact_sheet, sheet_columns
+from app.images.pixels import contact_sheet, heat_map, sheet_columns
 from app.images.png import encode_png
 from app.images.raster import encode_animation, encode_webp
 from app.runtime.answers import Timing
@@ -132,7 +132,8 @@ class ImageAnswer:
 
     def png(self, index: int) -> bytes:
         """One image with its receipt."""
-        return encode_png(self.images[index], dump_arrays(self._common() | self._origin(index)).decode())
+        origin = self._origin(index)
+        return encode_png(self.images[index], dump_arrays(self._common([origin]) | origin).decode())
 
     def _sheet(self, columns: int | None) -> NDArray[np.uint8]:
         return self.images[0] if len(self.images) == 1 else contact_sheet(self.images, columns)
@@ -141,7 +142,7 @@ class ImageAnswer:
         if len(self.images) == 1:
             return self.png(0)
         origins = [self._origin(index) for index in range(len(self.images))]
-        sheet = self._common() | {"columns": sheet_columns(len(origins), columns), "images": origins}
+        sheet = self._common(origins) | {"columns": sheet_columns(len(origins), columns), "images": origins}
         return encode_png(self._sheet(columns), dump_arrays(sheet).decode())
 
     def _json(self) -> dict[str, Any]:
@@ -158,12 +159,16 @@ class ImageAnswer:
         notes = self.notes[index] if self.notes is not None else {}
         return {"index": index, "png": png, "latent": self.latents[index], **self._label(index), **notes}
 
-    def _common(self) -> dict[str, Any]:
+    def _common(self, origins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What is said once of images with these origins: those of seeds depend on the prior's graph, if it has one."""
         manifest = self.model.manifest
+        drawn = any("seed" in origin for origin in origins) and "noise_to_latent" in manifest.roles
+        prior = {"noise_to_latent_sha256": manifest.graph("noise_to_latent").sha256} if drawn else {}
         return {
             "model": manifest.name,
             "version": manifest.version,
             "graph_sha256": manifest.graph("latent_to_image").sha256,
+            **prior,
             "runtime": RUNTIME,
             "operation": self.operation,
         }
@@ -201,6 +206,17 @@ async def answer_json(
     named = {"model": model.manifest.name, "version": model.manifest.version}
     body, encode_s = await _timed(lambda: (dump or dump_json)(named | dict(content())), size)
     return _Whole(body, _headers(model, MEDIA_TYPES["json"], timing, encode_s, seed))
+
+
+async def answer_map(
+    model: GenerativeModel, values: NDArray[np.float32], chosen: Format, *, timing: Timing, seed: int
+) -> Response:
+    """One number a pixel of N pictures (N, H, W): as npy, or as a heat map, the largest of all black."""
+    sheet = partial(_npy, values) if chosen == "npy" else partial(_heat_png, values)
+    body, encode_s = await _timed(sheet, values.size)
+    extent = f"{values.min():.6g},{values.max():.6g}"
+    headers = _headers(model, MEDIA_TYPES[chosen], timing, encode_s, seed)
+    return _Whole(body, [*headers, (b"vary", b"Accept"), (b"x-range-nats", extent.encode())])
 
 
 class _Whole(Response):
@@ -264,7 +280,11 @@ def dump_arrays(content: Mapping[str, Any]) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _npy(images: NDArray[np.uint8]) -> bytes:
+def _heat_png(values: NDArray[np.float32]) -> bytes:
+    return encode_png(contact_sheet(heat_map(values)))
+
+
+def _npy(images: NDArray[np.generic]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, images, allow_pickle=False)
     return buffer.getvalue()

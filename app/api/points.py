@@ -66,6 +66,30 @@ async def resolve(
     return np.stack([_latent(point, pointer, found) for pointer, point in points]), total(drawing, encoding)
 
 
+async def prior_notes(
+    latents: Latent, model: GenerativeModel, deadline: float
+) -> tuple[list[dict[str, np.floating | None]], Timing]:
+    """What answers say of each latent (N, D): how likely the prior makes it, null where no density is known."""
+    terms = await model.prior_terms(latents, deadline=deadline)
+    known = [None] * len(latents) if terms.log_prior_nats is None else terms.log_prior_nats
+    return [{"log_prior_nats": value} for value in known], terms.timing
+
+
+async def noise_behind(
+    points: Sequence[Point], latents: Latent, model: GenerativeModel, deadline: float
+) -> tuple[Latent, Timing]:
+    """The noise (P, N) of Points at `latents` (P, D): that of its seed where a Point is one, else by `latent_to_noise`.
+
+    Raises:
+        CapabilityNotOffered: the version has no `latent_to_noise`.
+    """
+    found = await model.noise_of(latents, deadline=deadline)
+    seeded = [model.seed_noise(p.seed, [p.index])[0] if isinstance(p, SeedPoint) else None for p in points]
+    return np.stack(
+        [given if own is None else own for own, given in zip(seeded, found.noise, strict=True)]
+    ), found.timing
+
+
 def _leaves(point: Point, pointer: str) -> Iterator[_Leaf]:
     if isinstance(point, MeanPoint):
         for index, part in enumerate(point.mean):

@@ -33,6 +33,9 @@ class Maker(Body):
     model: str = Field(pattern=NAME_PATTERN)
     version: int = Field(ge=1)
     graph_sha256: Sha256
+    noise_to_latent_sha256: Sha256 | None = Field(
+        None, description="Of the graph that makes latents of a seed's noise, where the prior has one."
+    )
     runtime: str = Field(max_length=64)
     operation: Literal["sample", "decode", "reconstruct", "interpolate", "arithmetic", "traverse"]
 

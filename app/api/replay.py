@@ -30,6 +30,7 @@ from app.errors import (
 )
 from app.images.raster import media_type_of
 from app.images.receipts import read_receipt
+from app.manifest import GraphRole
 from app.runtime.answers import Timing
 from app.runtime.model import GenerativeModel
 from app.runtime.repository import ModelRepository
@@ -107,15 +108,23 @@ def _maker(receipt: Receipt, repository: ModelRepository) -> GenerativeModel:
         raise _changed([FieldError("/version" if known else "/model", error.detail)]) from None
     if "decode" not in model.capabilities:
         raise CapabilityNotOffered(f"{model.ref} makes no images", capabilities=model.capabilities)
-    now = {"graph_sha256": model.manifest.graph("latent_to_image").sha256, "runtime": RUNTIME}
-    then = {"graph_sha256": said.graph_sha256, "runtime": said.runtime}
+    now = {
+        "graph_sha256": _sha256(model, "latent_to_image"),
+        "noise_to_latent_sha256": _sha256(model, "noise_to_latent"),
+        "runtime": RUNTIME,
+    }
+    then = said.model_dump(include=set(now), exclude_none=True)
     if changed := [
-        FieldError(f"/{name}", f"it was {shorten(then[name])}, it is {shorten(now[name])}")
-        for name in now
-        if now[name] != then[name]
+        FieldError(f"/{name}", f"it was {shorten(was)}, it is {shorten(now[name])}")
+        for name, was in then.items()
+        if now[name] != was
     ]:
         raise _changed(changed)
     return model
+
+
+def _sha256(model: GenerativeModel, role: GraphRole) -> str:
+    return model.manifest.graph(role).sha256 if role in model.manifest.roles else "no graph"
 
 
 def _changed(changes: list[FieldError]) -> ReceiptNotReproducible:

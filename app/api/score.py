@@ -11,18 +11,20 @@ from starlette.responses import Response
 from app.api.declared import Router
 from app.api.joint import Joint, Joints, joint_densities
 from app.api.labels import Indices, check_every_label, given_labels, label_notes, resolve_labels
-from app.api.negotiation import answer_json, choose
+from app.api.negotiation import Format, answer_json, answer_map, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
 from app.api.payloads import LabelledImage, LabelOptions, Options, Seed
-from app.api.points import total
-from app.api.service import Deadline, ServiceOf, offering
+from app.api.points import NO_TIME, total
+from app.api.service import Deadline, Limits, ServiceOf, check_offers, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.density.bounds import Bounds, bits_per_dim
 from app.density.outliers import Verdict, benjamini_hochberg, conformal_p_value, percentile
+from app.errors import FieldError, InvalidInput
 from app.latent.noise import draw_seed
 from app.manifest import Manifest, OutlierStatistic
 from app.runtime.answers import Scores
 from app.runtime.model import GenerativeModel
+from app.runtime.scoring import Effort
 
 router = Router(tags=["images in"])
 
@@ -31,9 +33,9 @@ JudgingModel = Annotated[GenerativeModel, Depends(offering("realism"))]
 
 
 class ScoreOptions(Options):
-    """How many importance samples an image, and from which seed."""
+    """How many importance samples an image, from which seed, and whether pixel by pixel."""
 
-    samples: int = Field(64, ge=1, description="The bound tightens as they grow.")
+    samples: int = Field(64, ge=1, description="An image; where they grow, at first. The bound tightens with them.")
     seed: Seed | None = Field(None, description="Drawn and returned when null.")
     fdr: float = Field(
         0.1, gt=0, lt=1, description="The share of false calls among the pictures called outliers, expected at most."
@@ -43,6 +45,27 @@ class ScoreOptions(Options):
         description="Of conditional models, in place of a label: score under every class, each of which counts as an "
         "image, and state p(x,y), p(x) and p(y|x).",
     )
+    half_width_nats: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Double an image's samples until the 95 % confidence interval of its importance-weighted bound "
+        "is at most this to either side, and reliable, or until it has `max_samples`.",
+    )
+    max_samples: int | None = Field(
+        None,
+        ge=1,
+        description="Where samples stop growing; with `half_width_nats` by default at what the service's limit allows "
+        "for so many images. Alone: every image grows to it.",
+    )
+    pixels: bool = Field(
+        False, description="Also what each pixel adds to `reconstruction_nats`; or that alone, as PNG or npy."
+    )
+
+    @property
+    def grows(self) -> bool:
+        """Whether an image's samples depend on what they show."""
+        return self.half_width_nats is not None or self.max_samples is not None
 
 
 class ScoreAddress(ScoreOptions, LabelOptions):
@@ -91,6 +114,16 @@ class Score(LabelledImage):
     percentile: float | None
     outlier: Outlier | None
     joint: Joint | None = Field(None, description="Under `every_label`.")
+    samples: int | None = Field(None, description="Importance samples of this image; stated where they grow.")
+    half_width_nats: float | None = Field(
+        None, description="Of the 95 % confidence interval of `importance_weighted_nats`; stated where samples grow."
+    )
+    half_width_met: bool | None = Field(
+        None, description="Whether the interval asked for was reached; null where none was; stated where samples grow."
+    )
+    pixel_nats: list[list[float]] | None = Field(
+        None, description="What each pixel adds to `reconstruction_nats`, row by row; stated where it was asked for."
+    )
 
 
 class ScoreAnswer(BaseModel):
@@ -122,14 +155,17 @@ SCORINGS = PICTURE | {
     "More samples, a seed": {"images": [TINY_PNG], "samples": 256, "seed": 7},
     "As a class of a conditional model": {"images": [TINY_PNG], "label": 0},
     "As every class of a conditional model": {"images": [TINY_PNG], "every_label": True, "seed": 7},
+    "As many samples as an interval of ±0.05 nats needs": {"images": [TINY_PNG], "half_width_nats": 0.05, "seed": 7},
+    "Pixel by pixel": {"images": [TINY_PNG], "pixels": True},
 }
+MAPS: tuple[Format, ...] = ("json", "png", "npy")
 
 
 @router.post(
     "/v1/models/{model}/score",
     operation_id="score",
     summary="Bound the log density of pictures",
-    responses=answers(ScoreAnswer, *SEEING),
+    responses=answers(ScoreAnswer, *SEEING, formats=MAPS),
     openapi_extra=reads(ScoreRequest, SCORINGS, pictures_in(ScoreAddress)),
 )
 async def score(
@@ -139,29 +175,77 @@ async def score(
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
-    """The ELBO and the importance-weighted bound of each picture, from the same draws, in nats."""
-    choose(request.headers.get("accept"), None, ("json",))
+    """The ELBO and the importance-weighted bound of each picture, from the same draws, in nats.
+
+    Where `pixels` are asked for, `Accept: image/png` is a heat map of them, white where a pixel costs most and black
+    where it costs least in all the pictures (`X-Range-Nats` says what these are), and npy is float32 (N, H, W).
+    """
+    choose(request.headers.get("accept"), None, MAPS)
     pictures, fields = await read_pictures(request, model, service.limits, ScoreRequest)
     options, label = merged(ScoreOptions, address, fields), given_labels(address, fields)
+    chosen = choose(request.headers.get("accept"), None, MAPS if options.pixels else MAPS[:1])
+    if options.pixels:
+        check_offers(model, "pixel_evidence")
+    effort = _effort(options, service.limits, _counted(options, label, model, len(pictures)))
     seed = draw_seed() if options.seed is None else options.seed
     joints: Joints | None = None
     if options.every_label:
-        check_every_label(label, model)
-        joints = await joint_densities(pictures, model, service.limits, options.samples, seed, deadline)
+        joints = await joint_densities(pictures, model, service.limits, effort.samples, seed, deadline)
         labels: Indices | None = joints.most_likely
     else:
-        service.limits.check_samples(options.samples, len(pictures))
         labels = resolve_labels(label, model, len(pictures), ("image_to_evidence",))
-    found = await model.score(pictures, samples=options.samples, seed=seed, labels=labels, deadline=deadline)
-    unusual = _outliers(found, model.manifest, options.fdr)
-    notes = _notes(labels, joints, len(pictures))
+    found = await model.score(pictures, effort=effort, seed=seed, labels=labels, deadline=deadline)
+    scores = _scores(found, model.manifest, options, _notes(labels, joints, len(pictures)))
+    timing = total(NO_TIME if joints is None else joints.timing, found.timing)
+    content = {"seed": seed, "samples": max(found.samples), "scores": scores}
+    if not options.pixels:
+        return await answer_json(model, lambda: content, size=len(scores), timing=timing, seed=seed)
+    evidence = await model.pixel_evidence(pictures, found.samples, seed=seed, labels=labels, deadline=deadline)
+    timing = total(timing, evidence.timing)
+    if chosen != "json":
+        return await answer_map(model, evidence.nats, chosen, timing=timing, seed=seed)
+    content["scores"] = [score | {"pixel_nats": nats} for score, nats in zip(scores, evidence.nats, strict=True)]
+    return await answer_json(
+        model, lambda: content, size=evidence.nats.size, timing=timing, seed=seed, dump=dump_arrays
+    )
+
+
+def _counted(options: ScoreOptions, label: object, model: GenerativeModel, pictures: int) -> int:
+    """How many images the pictures count as: under every label, one for each class."""
+    if not options.every_label:
+        return pictures
+    check_every_label(label, model)
+    return pictures * len(model.manifest.classes)
+
+
+def _effort(options: ScoreOptions, limits: Limits, pictures: int) -> Effort:
+    """How many samples each picture may have; raises InvalidInput where that is more than the service allows."""
+    if not options.grows:
+        limits.check_samples(options.samples, pictures)
+        return Effort.fixed(options.samples)
+    most = options.max_samples or max(1, limits.sample_images // pictures)
+    limits.check_samples(most, pictures, "/max_samples")
+    first = options.samples if "samples" in options.model_fields_set else min(options.samples, most)
+    if first > most:
+        detail = f"samples grow from here to at most {most}, this is {first}"
+        raise InvalidInput(detail, errors=[FieldError("/samples", detail, limit=most)])
+    return Effort(first, most, options.half_width_nats)
+
+
+def _scores(
+    found: Scores, manifest: Manifest, options: ScoreOptions, notes: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    unusual = _outliers(found, manifest, options.fdr)
     scores = [
-        _score(bounds, outlier, model.manifest) | note
+        _score(bounds, outlier, manifest) | note
         for bounds, outlier, note in zip(found.bounds, unusual, notes, strict=True)
     ]
-    content = {"seed": seed, "samples": options.samples, "scores": scores}
-    timing = found.timing if joints is None else total(joints.timing, found.timing)
-    return await answer_json(model, lambda: content, size=len(scores), timing=timing, seed=seed)
+    if options.grows:
+        for score, bounds, samples in zip(scores, found.bounds, found.samples, strict=True):
+            target = options.half_width_nats
+            score["samples"], score["half_width_nats"] = samples, bounds.half_width_nats
+            score["half_width_met"] = None if target is None else bounds.is_within(target)
+    return scores
 
 
 def _notes(labels: Indices | None, joints: Joints | None, count: int) -> list[dict[str, Any]]:

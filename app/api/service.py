@@ -52,12 +52,12 @@ class Limits:
             detail = f"draws × images is at most {self.images}: at most {most} draws for {images} images"
             raise InvalidInput(detail, errors=[FieldError("/draws", detail, limit=most)])
 
-    def check_samples(self, samples: int, images: int) -> None:
+    def check_samples(self, samples: int, images: int, pointer: str = "/samples") -> None:
         """Raise InvalidInput when importance samples × images is over the limit."""
         if samples * images > self.sample_images:
             most = self.sample_images // images
             detail = f"samples × images is at most {self.sample_images}: at most {most} samples for {images} images"
-            raise InvalidInput(detail, errors=[FieldError("/samples", detail, limit=most)])
+            raise InvalidInput(detail, errors=[FieldError(pointer, detail, limit=most)])
 
 
 class Service:
@@ -104,9 +104,14 @@ def find_model(repository: ModelRepository, ref: str, capability: str) -> Genera
         CapabilityNotOffered: it cannot do that.
     """
     found = repository.get(ref)
-    if capability not in found.capabilities:
-        raise not_offered(found, capability)
+    check_offers(found, capability)
     return found
+
+
+def check_offers(model: GenerativeModel, capability: str) -> None:
+    """Raise CapabilityNotOffered, with what it can do, where a model cannot do this."""
+    if capability not in model.capabilities:
+        raise not_offered(model, capability)
 
 
 def not_offered(model: GenerativeModel, capability: str) -> CapabilityNotOffered:

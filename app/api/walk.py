@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import Depends, Query, Request
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -11,12 +13,15 @@ from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, WALKS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, answers, reads
 from app.api.payloads import Body, Label, LabelledImage, PictureOptions, Point, json_body
-from app.api.points import resolve, total
+from app.api.points import NO_TIME, noise_behind, prior_notes, resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.errors import FieldError, InvalidInput
 from app.latent.arithmetic import traverse as traverse_latents
-from app.latent.interpolation import choose_path, walk
+from app.latent.interpolation import Path, choose_path, walk
+from app.runtime.answers import Timing
 from app.runtime.model import GenerativeModel
+
+Latents = NDArray[np.float32]
 
 MAX_POINTS = 64
 MAX_EXTENT = 100.0
@@ -32,8 +37,10 @@ class InterpolateRequest(Body):
 
     points: list[Point] = Field(min_length=2, max_length=MAX_POINTS)
     steps: int = Field(16, ge=2, description="Images a leg, both ends included; a shared end appears once.")
-    path: Literal["auto", "linear", "spherical"] = Field(
-        "auto", description="auto: spherical where the prior is a standard normal, whose mass lies on a shell."
+    path: Literal["auto", "linear", "spherical", "prior"] = Field(
+        "auto",
+        description="auto: spherical where the prior is a standard normal, whose mass lies on a shell; else linear. "
+        "prior: an arc through the noise that a flow prior makes latents of; every Point is still met exactly.",
     )
     loop: bool = Field(False, description="Adds a leg back to the start, without repeating it.")
     label: Label | None = Field(None, description="Of every image; conditional models need it.")
@@ -46,11 +53,12 @@ class InterpolateRequest(Body):
 
 
 class Frame(LabelledImage):
-    """One image of a walk and its latent."""
+    """One image of a walk, its latent and how likely the prior makes it."""
 
     index: int
     png: str
     latent: list[float]
+    log_prior_nats: float | None
 
 
 class InterpolateAnswer(BaseModel):
@@ -58,7 +66,7 @@ class InterpolateAnswer(BaseModel):
 
     model: str
     version: int
-    path: Literal["linear", "spherical"]
+    path: Path
     images: list[Frame]
 
 
@@ -88,6 +96,7 @@ class TraverseAnswer(BaseModel):
 
 
 INTERPOLATIONS: dict[str, dict[str, Any]] = {
+    "Through the prior's noise": {"points": [{"seed": 7}, {"seed": 8}], "steps": 8, "path": "prior"},
     "Between two samples": {"points": [{"seed": 7}, {"seed": 8}], "steps": 8},
     "As one class of a conditional model": {"points": [{"seed": 7}, {"seed": 8}], "steps": 8, "label": 0},
     "A loop": {"points": [{"seed": 1}, {"seed": 2}, {"mean": [{"seed": 3}, {"seed": 4}]}], "steps": 4, "loop": True},
@@ -120,13 +129,39 @@ async def interpolate(
     placed = [(f"/points/{index}", point) for index, point in enumerate(body.points)]
     label = one_label(body.label, model, WALKING)
     points, encoding = await resolve(placed, model, service.limits, label=label, deadline=deadline)
-    path = choose_path(body.path, model.manifest.latent.prior)
-    latents = walk(points, body.steps, path=path, loop=body.loop)
+    latents, path, walking = await _walk(body, points, model, label, deadline)
     labels = repeated(label, len(latents))
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
-    timing = total(encoding, decoded.timing)
-    answer = ImageAnswer(model, "interpolate", decoded.images, latents, timing, summary={"path": path}, labels=labels)
+    notes, weighing = await prior_notes(latents, model, deadline)
+    answer = ImageAnswer(
+        model,
+        "interpolate",
+        decoded.images,
+        latents,
+        total(encoding, walking, decoded.timing, weighing),
+        notes=notes,
+        summary={"path": path},
+        labels=labels,
+    )
     return await answer_images(answer, chosen, columns=options.columns, animated=True)
+
+
+async def _walk(
+    body: InterpolateRequest, points: Latents, model: GenerativeModel, label: int | None, deadline: float
+) -> tuple[Latents, Path, Timing]:
+    """The frames (F, D) between points (P, D), and the path that was taken."""
+    path = choose_path(body.path, model.manifest.latent.prior)
+    if path != "prior":
+        return walk(points, body.steps, path=path, loop=body.loop), path, NO_TIME
+    if "latent_to_noise" not in model.manifest.roles:
+        detail = f"{model.ref} has no way from latents back to noise, which a walk through the prior takes"
+        raise InvalidInput(detail, errors=[FieldError("/path", detail)])
+    noise, inverting = await noise_behind(body.points, points, model, deadline)
+    frames = walk(noise, body.steps, path="spherical", loop=body.loop)
+    drawn = await model.latents_of(frames, labels=repeated(label, len(frames)), deadline=deadline)
+    latents = drawn.latents.copy()
+    latents[:: body.steps - 1] = points  # as they were given, not as they come back from the noise
+    return latents, path, total(inverting, drawn.timing)
 
 
 @router.post(
@@ -153,8 +188,10 @@ async def traverse(
     latents, values = traverse_latents(point[0], body.dimensions, extent=body.extent, steps=body.steps)
     labels = repeated(label, len(latents))
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
-    notes = [{"dimension": d, "value": float(value)} for d in body.dimensions for value in values]
-    timing = total(encoding, decoded.timing)
+    densities, weighing = await prior_notes(latents, model, deadline)
+    swept = [{"dimension": d, "value": float(value)} for d in body.dimensions for value in values]
+    notes = [density | place for density, place in zip(densities, swept, strict=True)]
+    timing = total(encoding, decoded.timing, weighing)
     answer = ImageAnswer(model, "traverse", decoded.images, latents, timing, notes=notes, labels=labels)
     return await answer_images(answer, chosen, columns=options.columns or min(body.steps, 256))
 

@@ -37,6 +37,13 @@ def observe(pictures: Bytes, space: ImageSpace) -> Floats:
     return to_floats(pictures, space.pixel_range)
 
 
+def heat_map(values: Floats) -> Bytes:
+    """Numbers (N,H,W) as grey pictures (N,H,W,1): the least of all is white, the greatest black, between linearly."""
+    low, high = float(values.min()), float(values.max())
+    depth = (high - values.astype(np.float64)) / (high - low) if high > low else np.zeros(values.shape)
+    return np.rint(255 * depth).astype(np.uint8)[..., None]
+
+
 def contact_sheet(pictures: Bytes, columns: int | None = None) -> Bytes:
     """N pictures (N,H,W,C) side by side, row by row, as one (rows·H, columns·W, C); cells left over are black.
 

@@ -26,7 +26,10 @@ def rescale_to_typical(latent: Floats) -> Floats:
 
 
 def log_prior_nats(latents: Floats, prior: PriorKind) -> Doubles | None:
-    """log p(z) in nats of each latent (N,D), as (N,); None where no formula gives it: no prior, or a learned one."""
+    """log p(z) in nats of each latent (N,D), as (N,); None where no formula gives it: no prior, or a learned one.
+
+    That of a learned one is the answer of its graph, `latent_to_prior`.
+    """
     if prior != "standard_normal":
         return None
     squares = np.square(latents.astype(np.float64)).sum(axis=1)

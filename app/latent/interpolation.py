@@ -11,6 +11,8 @@ import numpy.typing as npt
 from app.manifest import PriorKind
 
 PathKind = Literal["linear", "spherical"]
+Path = Literal["linear", "spherical", "prior"]
+"""What was walked: a `PathKind` in latent space, or an arc through the noise that the prior makes latents of."""
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
@@ -18,11 +20,14 @@ _DEGENERATE_SINE = 1e-6
 """Below this sine of the angle between two ends, no great circle through both is well defined."""
 
 
-def choose_path(path: Literal["auto", "linear", "spherical"], prior: PriorKind) -> PathKind:
-    """What `auto` means: spherical where the prior is a standard normal, whose mass lies in a shell; else linear."""
-    if path == "auto":
-        return "spherical" if prior == "standard_normal" else "linear"
-    return path
+def choose_path(path: Literal["auto"] | Path, prior: PriorKind) -> Path:
+    """What `auto` means: spherical where the prior is a standard normal, whose mass lies in a shell; else linear.
+
+    Where the latent is its own noise, the walk through the noise is the spherical one.
+    """
+    if prior == "standard_normal" and path in ("auto", "prior"):
+        return "spherical"
+    return "linear" if path == "auto" else path
 
 
 def walk(points: Floats, steps: int, *, path: PathKind, loop: bool = False) -> Floats:

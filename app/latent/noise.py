@@ -21,6 +21,10 @@ import numpy.typing as npt
 MAX_SEED = 2**63 - 1
 """The largest seed; seeds start at 0."""
 
+_NUMBERS_AT_ONCE = 2**14
+_BLOCK_WORDS = 4
+"""64-bit words that Philox makes at a time."""
+
 _thread = threading.local()
 
 Floats = npt.NDArray[np.float32]
@@ -48,19 +52,20 @@ def standard_normal(
     *,
     stream: Stream = Stream.SAMPLE,
     truncation: float | None = None,
+    start: int = 0,
 ) -> Floats:
     """Standard normal noise, one row of `size` numbers an index, as float32 (len(indices), size).
 
     With `truncation` t > 0 the normal is conditioned on |z| ≤ t, by inversion, so a row depends smoothly on t. A
-    shorter row is the beginning of a longer one.
+    shorter row is the beginning of a longer one; `start` is how many numbers of the longer one are left out.
     """
-    rows = [_centred_uniforms(seed, index, size, stream) for index in indices]
+    rows = [_centred_uniforms(seed, index, size, stream, start) for index in indices]
     centred = np.array(rows, np.float64).reshape(len(rows), size)
     if truncation is None:
-        return normal_quantile(centred).astype(np.float32)
+        return _quantiles(centred)
     central_mass = math.erf(truncation / math.sqrt(2))
     bound = _float32_towards_zero(truncation)
-    return np.clip(normal_quantile(centred * central_mass).astype(np.float32), -bound, bound)
+    return np.clip(_quantiles(centred * central_mass), -bound, bound)
 
 
 def draw_labels(seed: int, indices: Iterable[int], probabilities: Sequence[float]) -> npt.NDArray[np.int64]:
@@ -74,15 +79,16 @@ def draw_labels(seed: int, indices: Iterable[int], probabilities: Sequence[float
     return np.searchsorted(below, uniforms, side="right").astype(np.int64)
 
 
-def philox_words(seed: int, index: int, count: int, stream: Stream) -> npt.NDArray[np.uint64]:
-    """The first `count` 64-bit words of the Philox4x64-10 stream with key (seed, 0) and counter (1…, index, stream, 0).
+def philox_words(seed: int, index: int, count: int, stream: Stream, start: int = 0) -> npt.NDArray[np.uint64]:
+    """`count` 64-bit words, from `start` on, of Philox4x64-10 with key (seed, 0) and counter (1…, index, stream, 0).
 
-    numpy increments the counter before its first block, so blocks count from 1.
+    numpy increments the counter before its first block of four words, so blocks count from 1.
     """
     generator, state = _generator()
-    state["state"] = {"key": _words(seed, 0), "counter": _words(0, index, stream, 0)}
+    blocks, skipped = divmod(start, _BLOCK_WORDS)
+    state["state"] = {"key": _words(seed, 0), "counter": _words(blocks, index, stream, 0)}
     generator.state = state
-    return np.asarray(generator.random_raw(count), np.uint64)
+    return np.asarray(generator.random_raw(skipped + count), np.uint64)[skipped:]
 
 
 def _generator() -> tuple[np.random.Philox, Any]:
@@ -91,6 +97,16 @@ def _generator() -> tuple[np.random.Philox, Any]:
         _thread.generator = np.random.Philox(key=0)
         _thread.state = _thread.generator.state
     return _thread.generator, _thread.state
+
+
+def _quantiles(centred: Doubles) -> Floats:
+    """`normal_quantile` rounded, of a part after the other: what it computes on the way stays in the caches."""
+    found = np.empty(centred.size, np.float32)
+    flat = centred.reshape(-1)
+    for start in range(0, flat.size, _NUMBERS_AT_ONCE):
+        part = slice(start, start + _NUMBERS_AT_ONCE)
+        found[part] = normal_quantile(flat[part])
+    return found.reshape(centred.shape)
 
 
 def normal_quantile(centred: Doubles) -> Doubles:
@@ -110,9 +126,9 @@ def normal_quantile(centred: Doubles) -> Doubles:
     return quantile
 
 
-def _centred_uniforms(seed: int, index: int, size: int, stream: Stream) -> Doubles:
+def _centred_uniforms(seed: int, index: int, size: int, stream: Stream, start: int) -> Doubles:
     """Uniforms on (−½, ½): midpoints of 2⁵² equal cells. One bit more and the outermost midpoint would round to ½."""
-    cells = philox_words(seed, index, size, stream) >> np.uint64(12)
+    cells = philox_words(seed, index, size, stream, start) >> np.uint64(12)
     return (cells.astype(np.float64) + 0.5) * 2.0**-52 - 0.5
 
 

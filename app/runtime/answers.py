@@ -30,6 +30,21 @@ class Drawn(NamedTuple):
     timing: Timing
 
 
+class Noise(NamedTuple):
+    """Noise (N, noise size) behind latents."""
+
+    noise: Floats
+    timing: Timing
+
+
+class PriorTerms(NamedTuple):
+    """Of N latents: log p(z) (N,) in nats, None where no density is known; of a mixture log p(k|z) (N, components)."""
+
+    log_prior_nats: npt.NDArray[np.floating] | None
+    log_component: Floats | None
+    timing: Timing
+
+
 class Decoded(NamedTuple):
     """Pictures (N,H,W,C)."""
 
@@ -58,10 +73,19 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Bounds on log p(x), one a picture, and how unusual each is where the version is calibrated for that."""
+    """Of each picture: bounds on log p(x), from how many samples, and, where that is calibrated, how unusual it is."""
 
     bounds: list[Bounds]
+    samples: list[int]
     verdicts: list[Verdict] | None
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class PixelEvidence:
+    """Nats that each pixel adds to the reconstruction term, (N,H,W)."""
+
+    nats: Floats
     timing: Timing
 
 

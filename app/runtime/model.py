@@ -10,16 +10,31 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.density.bounds import Bounds, bounds
+from app.density.bounds import Bounds, Tally
 from app.density.outliers import OutlierDetector, Verdict
 from app.errors import CapabilityNotOffered
 from app.images.pixels import observe, to_bytes
+from app.latent.arithmetic import log_prior_nats
 from app.latent.noise import Stream, draw_labels, standard_normal
 from app.manifest import LABEL, GraphRole, Manifest
-from app.runtime.answers import Classified, Decoded, Drawn, Encoded, Inferred, Realism, Samples, Scores, Timing
+from app.runtime.answers import (
+    Classified,
+    Decoded,
+    Drawn,
+    Encoded,
+    Inferred,
+    Noise,
+    PixelEvidence,
+    PriorTerms,
+    Realism,
+    Samples,
+    Scores,
+    Timing,
+)
 from app.runtime.batch import Array, Run, Tensors
 from app.runtime.batcher import Answer, Batcher
 from app.runtime.evidence import fold, unfold
+from app.runtime.scoring import Draws, Effort, Indices, draws_in_parts, weigh_pictures
 from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
 from app.runtime.tuning import Plan
@@ -144,6 +159,18 @@ class GenerativeModel:
         answer = await self._ask("noise_to_latent", "sample", {"noise": noise}, deadline, labels)
         return Drawn(answer.outputs["latent"], _timing(answer))
 
+    async def noise_of(self, latents: Floats, *, deadline: float | None = None) -> Noise:
+        """The noise that the prior makes latents (N,D) of: the inverse of `latents_of`."""
+        answer = await self._ask("latent_to_noise", "walk through its prior's noise", {"latent": latents}, deadline)
+        return Noise(answer.outputs["noise"], _timing(answer))
+
+    async def prior_terms(self, latents: Floats, *, deadline: float | None = None) -> PriorTerms:
+        """How likely the prior makes latents (N,D), by its formula or its graph, and which component of a mixture."""
+        if "latent_to_prior" not in self._batchers:
+            return PriorTerms(log_prior_nats(latents, self.manifest.latent.prior), None, Timing(0.0, 0.0))
+        answer = await self._ask("latent_to_prior", "state its prior", {"latent": latents}, deadline)
+        return PriorTerms(answer.outputs["log_prior"], answer.outputs.get("component"), _timing(answer))
+
     async def decode(self, latents: Floats, *, labels: Labels | None = None, deadline: float | None = None) -> Decoded:
         """Pictures of latents (N,D)."""
         answer = await self._ask("latent_to_image", "decode", {"latent": latents}, deadline, labels)
@@ -166,7 +193,7 @@ class GenerativeModel:
         count, size = len(pictures), self.manifest.latent.size
         noise = np.zeros((count, 1 + draws, size), np.float32)
         drawn = await asyncio.to_thread(self._noise, seed, range(count), copies=draws, stream=Stream.POSTERIOR)
-        noise[:, 1:] = drawn.reshape(count, draws, size)
+        noise[:, 1:] = drawn
         feeds = {
             "image": np.repeat(observe(pictures, self.manifest.image), 1 + draws, axis=0),
             "noise": noise.reshape(-1, size),
@@ -181,38 +208,69 @@ class GenerativeModel:
         self,
         pictures: Bytes,
         *,
-        samples: int,
+        effort: Effort,
         seed: int,
         labels: Labels | None = None,
         deadline: float | None = None,
     ) -> Scores:
-        """Bounds on log p(x) of pictures (N,H,W,C), from `samples` posterior samples each; with labels on log p(x|y).
+        """Bounds on log p(x) of pictures (N,H,W,C), from as much `effort` as that is; with labels on log p(x|y).
 
         Picture i draws from index i of the seed; fewer samples are the first of more. Verdicts are from as many samples
         as the version was calibrated with, whatever was asked for: the first of these, or more than these.
         """
         self._require("image_to_evidence", "score")
-        count, size, detector = len(pictures), self.manifest.latent.size, self._version.outliers
-        drawn = samples if detector is None else max(samples, detector.samples)
-        noise = await asyncio.to_thread(self._noise, seed, range(count), copies=drawn, stream=Stream.IMPORTANCE)
-        images = observe(pictures, self.manifest.image)
-        answer = await self._weigh(images, noise.reshape(count, drawn, size), deadline, labels)
-        terms = unfold(answer.outputs, count, drawn)
-        verdicts = None if detector is None else await self._judge(detector, pictures, terms, labels, deadline)
-        return Scores(_bounds(terms, samples), verdicts, _timing(answer))
+        images, size = observe(pictures, self.manifest.image), self.manifest.latent.size
+        detector = self._version.outliers
+
+        async def weigh(chosen: Indices, start: int, stop: int) -> tuple[Mapping[str, Array], Answer]:
+            count, samples = len(chosen), stop - start
+            noise = await asyncio.to_thread(self._importance_noise, seed, chosen, start, stop)
+            told = None if labels is None else labels[chosen]
+            answer = await self._weigh(images[chosen], noise, deadline, told)
+            return unfold(answer.outputs, count, samples), answer
+
+        found = await weigh_pictures(weigh, len(pictures), size, effort, opening=detector.samples if detector else 0)
+        verdicts = None if detector is None else await self._judge(detector, pictures, found.opening, labels, deadline)
+        order, timing = range(len(pictures)), _together(*map(_timing, found.answers))
+        return Scores([found.bounds[i] for i in order], [found.samples[i] for i in order], verdicts, timing)
+
+    async def pixel_evidence(
+        self,
+        pictures: Bytes,
+        samples: Sequence[int],
+        *,
+        seed: int,
+        labels: Labels | None = None,
+        deadline: float | None = None,
+    ) -> PixelEvidence:
+        """What each pixel of pictures (N,H,W,C) adds to E_q[log p(x|z)], over the draws that `score` took of each."""
+        self._require("latent_to_pixel_evidence", "tell pixels apart")
+        images, space = observe(pictures, self.manifest.image), self.manifest.image
+        sums, timings = np.zeros((len(pictures), space.height, space.width)), []
+        for part in draws_in_parts(samples):
+            rows = np.repeat([draws.picture for draws in part], [len(draws) for draws in part])
+            feeds, told = {"image": images[rows]}, None if labels is None else labels[rows]
+            noise = await asyncio.to_thread(self._noise_of_draws, seed, part)
+            drawn = await self._ask("image_to_latent", "encode", feeds | {"noise": noise}, deadline, told)
+            feeds["latent"] = drawn.outputs["latent"]
+            answer = await self._ask("latent_to_pixel_evidence", "score", feeds, deadline, told)
+            for draws in part:
+                sums[draws.picture] += answer.outputs["log_likelihood"][rows == draws.picture].sum(axis=0, dtype=float)
+            timings += [_timing(drawn), _timing(answer)]
+        nats = (sums / np.reshape(samples, (-1, 1, 1))).astype(np.float32)
+        return PixelEvidence(nats, _together(*timings))
 
     async def score_labels(
         self, pictures: Bytes, *, samples: int, seed: int, deadline: float | None = None
     ) -> tuple[list[list[Bounds]], Timing]:
         """Bounds on log p(x|y) of pictures (N,H,W,C) under every label, from the draws that `score` takes."""
         self._require("image_to_evidence", "score")
-        count, size, classes = len(pictures), self.manifest.latent.size, len(self.manifest.classes)
+        count, classes = len(pictures), len(self.manifest.classes)
         noise = await asyncio.to_thread(self._noise, seed, range(count), copies=samples, stream=Stream.IMPORTANCE)
         images = np.repeat(observe(pictures, self.manifest.image), classes, axis=0)
-        shared = np.repeat(noise.reshape(count, samples, size), classes, axis=0)
+        shared = np.repeat(noise, classes, axis=0)
         answer = await self._weigh(images, shared, deadline, np.tile(np.arange(classes), count))
-        terms = unfold(answer.outputs, count * classes, samples)
-        found = _bounds(terms, samples)
+        found = Tally.of(**unfold(answer.outputs, count * classes, samples)).bounds()
         return [found[row : row + classes] for row in range(0, len(found), classes)], _timing(answer)
 
     async def classify(self, pictures: Bytes, *, deadline: float | None = None) -> Classified:
@@ -257,27 +315,31 @@ class GenerativeModel:
         self,
         detector: OutlierDetector,
         pictures: Bytes,
-        terms: Tensors,
+        found: list[Bounds],
         labels: Labels | None,
         deadline: float | None,
     ) -> list[Verdict]:
-        """Verdicts on pictures whose log terms (N,K) hold at least the samples that the detector wants."""
+        """Verdicts on pictures with bounds from as many samples as the detector wants."""
         codes = None
         if detector.needs_codes:
             codes = (await self.encode(pictures, labels=labels, deadline=deadline)).mean
-        found = _bounds(terms, detector.samples)
         return await asyncio.to_thread(detector.judge, found, pictures, self.manifest.image, codes)
 
-    def _noise(
-        self,
-        seed: int,
-        indices: Iterable[int],
-        *,
-        copies: int = 1,
-        stream: Stream,
-    ) -> Floats:
-        """Noise of the posterior's draws, `copies` an image."""
-        return standard_normal(seed, indices, copies * self.manifest.latent.size, stream=stream)
+    def _noise(self, seed: int, indices: Iterable[int], *, copies: int, stream: Stream, first: int = 0) -> Floats:
+        """Noise (N, copies, D) of the posterior's draws, from the `first` of each image on."""
+        size = self.manifest.latent.size
+        noise = standard_normal(seed, indices, copies * size, stream=stream, start=first * size)
+        return noise.reshape(len(noise), copies, size)
+
+    def _importance_noise(self, seed: int, indices: Iterable[int], start: int, stop: int) -> Floats:
+        """Noise (N, stop − start, D) of importance samples."""
+        indices = [int(index) for index in indices]
+        return self._noise(seed, indices, copies=stop - start, stream=Stream.IMPORTANCE, first=start)
+
+    def _noise_of_draws(self, seed: int, part: Sequence[Draws]) -> Floats:
+        """The same, a row a draw."""
+        noise = [self._importance_noise(seed, [draws.picture], draws.start, draws.stop)[0] for draws in part]
+        return np.concatenate(noise)
 
     def _showing(self, run: Run) -> Run:
         """`run`, with its images as pictures beside them: converted a batch at a time, off the event loop."""
@@ -307,12 +369,6 @@ class GenerativeModel:
         if labels is not None and role in self._conditional:
             feeds = {**feeds, LABEL: labels}
         return await self._batchers[role].submit(feeds, deadline=deadline)
-
-
-def _bounds(terms: Tensors, samples: int) -> list[Bounds]:
-    """The bounds from the first `samples` of the log terms (N,K)."""
-    count = len(next(iter(terms.values())))
-    return [bounds(**{name: term[i, :samples] for name, term in terms.items()}) for i in range(count)]
 
 
 def _together(*timings: Timing) -> Timing:

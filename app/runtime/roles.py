@@ -8,7 +8,8 @@ from app.errors import ModelRejected
 from app.manifest import LABEL, GraphRole, GraphSignature, Manifest, TensorSpec
 
 Shape = tuple[int | None, ...]
-"""None where the size varies: the batch, and the samples of `image_to_evidence`."""
+"""None where the size varies: the batch, and the samples of `image_to_evidence`; ANY where the graph fixes it."""
+ANY = -1
 Tensors = dict[str, Shape]
 
 
@@ -24,20 +25,28 @@ def _expected(role: GraphRole, manifest: Manifest) -> tuple[Tensors, Tensors, Te
     """Inputs, outputs, and outputs that may be missing."""
     image: Shape = (None, manifest.image.channels, manifest.image.height, manifest.image.width)
     latent: Shape = (None, manifest.latent.size)
-    match role:
-        case "noise_to_latent":
-            return {"noise": (None, manifest.noise_size)}, {"latent": latent}, {}
-        case "latent_to_image":
-            return {"latent": latent}, {"image": image}, {}
-        case "image_to_latent":
-            return {"image": image, "noise": latent}, {"latent": latent}, {"mean": latent, "scale": latent}
-        case "image_to_evidence":
-            terms = dict.fromkeys(("log_likelihood", "log_prior", "log_posterior"), (None, None))
-            return {"image": image, "noise": (None, None, manifest.latent.size)}, {**terms}, {}
-        case "image_to_realism":
-            return {"image": image}, {"logit": (None,)}, {}
-        case "image_to_class":
-            return {"image": image}, {"logits": (None, len(manifest.classes))}, {}
+    noise: Shape = (None, manifest.noise_size)
+    terms: Tensors = dict.fromkeys(("log_likelihood", "log_prior", "log_posterior"), (None, None))
+    expected: dict[GraphRole, tuple[Tensors, Tensors, Tensors]] = {
+        "noise_to_latent": ({"noise": noise}, {"latent": latent}, {}),
+        "latent_to_noise": ({"latent": latent}, {"noise": noise}, {}),
+        "latent_to_prior": ({"latent": latent}, {"log_prior": (None,)}, {"component": (None, ANY)}),
+        "latent_to_image": ({"latent": latent}, {"image": image}, {}),
+        "image_to_latent": (
+            {"image": image, "noise": latent},
+            {"latent": latent},
+            {"mean": latent, "scale": latent},
+        ),
+        "image_to_evidence": ({"image": image, "noise": (None, None, manifest.latent.size)}, terms, {}),
+        "latent_to_pixel_evidence": (
+            {"image": image, "latent": latent},
+            {"log_likelihood": (None, *image[2:])},
+            {},
+        ),
+        "image_to_realism": ({"image": image}, {"logit": (None,)}, {}),
+        "image_to_class": ({"image": image}, {"logits": (None, len(manifest.classes))}, {}),
+    }
+    return expected[role]
 
 
 def _check(graph: GraphSignature, kind: str, specs: Sequence[TensorSpec], required: Tensors, optional: Tensors) -> None:
@@ -48,10 +57,16 @@ def _check(graph: GraphSignature, kind: str, specs: Sequence[TensorSpec], requir
     for spec in specs:
         shape = required.get(spec.name, optional.get(spec.name))
         dtype = "int64" if spec.name == LABEL else "float32"
-        if shape is None or spec.dtype != dtype or shape != _sizes(spec):
+        if shape is None or spec.dtype != dtype or not _fits(_sizes(spec), shape):
             raise ModelRejected(
                 f"{graph.file}: as {graph.role} it cannot have the {kind} {spec.name} {spec.dtype}{list(spec.shape)}"
             )
+
+
+def _fits(found: Shape, promised: Shape) -> bool:
+    return len(found) == len(promised) and all(
+        size is not None if wanted == ANY else size == wanted for size, wanted in zip(found, promised, strict=True)
+    )
 
 
 def _sizes(spec: TensorSpec) -> Shape:

@@ -95,6 +95,14 @@ def test_manifest_without_classes_still_loads(document: dict[str, Any]) -> None:
     assert Manifest.model_validate(older) == Manifest.model_validate(document)
 
 
+def test_way_back_to_noise_needs_the_way_from_it(document: dict[str, Any]) -> None:
+    found = _with_prior(document, selectors=1)
+    for part in ("graphs", "golden"):
+        found[part][-1]["role"] = "latent_to_noise"
+    with pytest.raises(ValidationError, match="latent_to_noise is the inverse of noise_to_latent, which is missing"):
+        Manifest.model_validate(found | {"latent": document["latent"]})
+
+
 def _with_prior(document: dict[str, Any], *, selectors: int) -> dict[str, Any]:
     latent = document["latent"] | {"prior": "mixture", "selectors": selectors}
     noise = TensorSpec(name="noise", dtype="float32", shape=("batch", NOISE_SIZE))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from app.images.pixels import to_bytes
 from app.images.png import encode_png
@@ -37,8 +36,7 @@ from app.manifest import (
     Tensor,
 )
 from app.runtime.session import GraphSession, describe_graph, file_sha256
-
-Shape = Sequence[int | str]
+from tests.app.tiny_graphs import Shape, graph
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ def write_version(root: Path, model: TinyModel, version: int = 1) -> Path:
     folder = root / model.name / str(version)
     draft = root / model.name / f".{version}.draft"
     draft.mkdir(parents=True)
-    for role, graph in model.graphs.items():
-        onnx.save(graph, draft / f"{role}.onnx")
+    for role, proto in model.graphs.items():
+        onnx.save(proto, draft / f"{role}.onnx")
     manifest = tiny_manifest(draft, model, version)
     (draft / "manifest.json").write_text(manifest.model_dump_json(indent=2))
     (draft / "card.md").write_text(f"# {model.name}\n\nA model for tests.\n")
@@ -180,6 +178,7 @@ def tiny_vae(name: str = "tiny_vae", parameters: LinearGaussian | None = None) -
         "latent_to_image": linear_decoder(exact),
         "image_to_latent": linear_encoder(exact),
         "image_to_evidence": linear_evidence(exact),
+        "latent_to_pixel_evidence": linear_pixel_evidence(exact),
     }
     return TinyModel(name, graphs, VAE_FIELDS)
 
@@ -239,6 +238,25 @@ def linear_evidence(exact: LinearGaussian) -> onnx.ModelProto:
     inputs: dict[str, Shape] = {"image": ["batch", 1, 8, 8], "noise": ["batch", "samples", 2]}
     terms = ("log_likelihood", "log_prior", "log_posterior")
     return graph(nodes, inputs, {term: ["batch", "samples"] for term in terms}, constants)
+
+
+def linear_pixel_evidence(exact: LinearGaussian) -> onnx.ModelProto:
+    """image (B,1,8,8), latent (B,2) → log_likelihood (B,8,8): log N(x; (W z + b), σ²) of each pixel."""
+    constants = {"W": exact.weights.T, "b": np.full(64, 0.5), "shape": np.array([-1, 8, 8])}
+    constants["slope"] = np.array([-0.5 / exact.sigma**2])
+    constants["constant"] = np.array([-0.5 * math.log(2 * math.pi * exact.sigma**2)])
+    nodes = [
+        helper.make_node("MatMul", ["latent", "W"], ["offset"]),
+        helper.make_node("Add", ["offset", "b"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "shape"], ["mean"]),
+        helper.make_node("Reshape", ["image", "shape"], ["x"]),
+        helper.make_node("Sub", ["x", "mean"], ["residual"]),
+        helper.make_node("Mul", ["residual", "residual"], ["square"]),
+        helper.make_node("Mul", ["square", "slope"], ["exponent"]),
+        helper.make_node("Add", ["exponent", "constant"], ["log_likelihood"]),
+    ]
+    inputs: dict[str, Shape] = {"image": ["batch", 1, 8, 8], "latent": ["batch", 2]}
+    return graph(nodes, inputs, {"log_likelihood": ["batch", 8, 8]}, constants)
 
 
 def posterior_constants(exact: LinearGaussian) -> dict[str, NDArray[Any]]:
@@ -316,29 +334,6 @@ def convolutional_discriminator(seed: int) -> onnx.ModelProto:
         helper.make_node("Squeeze", ["column", "last"], ["logit"]),
     ]
     return graph(nodes, {"image": ["batch", 3, 8, 8]}, {"logit": ["batch"]}, constants)
-
-
-def graph(
-    nodes: list[onnx.NodeProto],
-    inputs: dict[str, Shape],
-    outputs: dict[str, Shape],
-    constants: dict[str, NDArray[Any]],
-) -> onnx.ModelProto:
-    """A float32 model of these nodes; integer constants stay integers."""
-    initializers = [
-        numpy_helper.from_array(value.astype(np.int64 if value.dtype.kind == "i" else np.float32), name)
-        for name, value in constants.items()
-    ]
-    body = helper.make_graph(nodes, "tiny", value_infos(inputs), value_infos(outputs), initializers)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def value_infos(tensors: dict[str, Shape]) -> list[onnx.ValueInfoProto]:
-    """Tensors of these shapes, names being dimensions that vary: labels are int64, everything else float32."""
-    types = {name: TensorProto.INT64 if name == LABEL else TensorProto.FLOAT for name in tensors}
-    return [helper.make_tensor_value_info(name, types[name], list(shape)) for name, shape in tensors.items()]
 
 
 def with_graph(model: TinyModel, role: GraphRole, proto: onnx.ModelProto) -> TinyModel:

@@ -19,6 +19,7 @@ from app.latent.noise import Stream, standard_normal
 from app.settings import Settings
 from tests.training.tiny_runs import TINY_VAE, publish, train
 from training.export.trained import TrainedRun
+from training.probability.prior import MixturePrior
 from training.vae.model import VariationalAutoencoder
 
 LATENT_SIZE = 3
@@ -82,7 +83,21 @@ def test_sample_is_the_same_alone_and_in_company_and_as_a_point(client: TestClie
     alone = client.get("/v1/models/tiny_vae/sample.png", params={"seed": 9, "index": 31}).content
     assert alone == base64.b64decode(together["png"])
     image = _post(client, "arithmetic", {"terms": [{"weight": 1.0, "point": {"seed": 9, "index": 31}}]})["images"][0]
-    assert (image["latent"], image["log_prior_nats"]) == (together["latent"], None)
+    assert image["latent"] == together["latent"]
+
+
+def test_prior_density_and_cluster_are_those_of_the_checkpoint(
+    client: TestClient, trained: VariationalAutoencoder
+) -> None:
+    frames = _post(client, "interpolate", {"points": [{"seed": 1}, {"seed": 2}], "steps": 4})["images"]
+    latents = torch.tensor([frame["latent"] for frame in frames])
+    found = [frame["log_prior_nats"] for frame in frames]
+    np.testing.assert_allclose(found, trained.prior.log_density(latents), rtol=1e-4, atol=1e-4)
+    (encoded,) = _post(client, "encode", {"images": [_picture()[0]]})["latents"]
+    assert isinstance(trained.prior, MixturePrior)
+    shares = torch.softmax(trained.prior.log_joint(torch.tensor([encoded["mean"]]))[0], dim=0)
+    assert encoded["cluster"]["component"] == int(shares.argmax())
+    assert encoded["cluster"]["probability"] == pytest.approx(float(shares.max()), rel=1e-4)
 
 
 def test_receipt_makes_the_sample_again(client: TestClient) -> None:

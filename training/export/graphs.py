@@ -16,6 +16,7 @@ from training.autoencoder.model import Autoencoder
 from training.export.storage import round_weights
 from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.posterior import GaussianPosterior
+from training.probability.prior import FlowPrior, MixturePrior
 from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
@@ -70,6 +71,31 @@ class _NoiseToLatent(nn.Module):
         return self.vae.prior.from_noise(noise)
 
 
+class _LatentToNoise(nn.Module):
+    def __init__(self, prior: FlowPrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, latent: Float[Tensor, "batch size"]) -> Float[Tensor, "batch size"]:
+        return self.prior.to_noise(latent)
+
+
+class _LatentToPrior(nn.Module):
+    """log p(z) and, of a mixture, log p(k|z) of every component."""
+
+    def __init__(self, vae: VariationalAutoencoder) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latent: Float[Tensor, "batch size"]) -> tuple[Tensor, ...]:
+        prior = self.vae.prior
+        if not isinstance(prior, MixturePrior):
+            return (prior.log_density(latent),)
+        joint = prior.log_joint(latent)
+        log_prior = torch.logsumexp(joint, dim=-1)
+        return log_prior, joint - log_prior[:, None]
+
+
 class _ImageToLatent(nn.Module):
     """The draw and, where the posterior has moments, its mean and scale."""
 
@@ -83,6 +109,17 @@ class _ImageToLatent(nn.Module):
         posterior = self.vae.posterior(image, label)
         latent = posterior.draw(noise[:, None]).latent[:, 0]
         return (latent, posterior.mean, posterior.scale) if isinstance(posterior, GaussianPosterior) else (latent,)
+
+
+class _LatentToPixelEvidence(nn.Module):
+    def __init__(self, vae: VariationalAutoencoder) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(
+        self, image: Float[Tensor, "batch c h w"], latent: Float[Tensor, "batch size"], label: Labels | None = None
+    ) -> Float[Tensor, "batch h w"]:
+        return self.vae.log_likelihood_map(image, latent, label)
 
 
 class _ImageToEvidence(nn.Module):
@@ -140,7 +177,7 @@ def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_siz
         ]
     if isinstance(model, Autoencoder):
         return _autoencoder_graphs(model, latent, image)
-    return [*_prior_graphs(model), *_vae_graphs(model, latent, image)]
+    return [*_prior_graphs(model, latent), *_vae_graphs(model, latent, image)]
 
 
 def _autoencoder_graphs(model: Autoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
@@ -156,11 +193,18 @@ def _autoencoder_graphs(model: Autoencoder, latent: Shapes, image: Shapes) -> li
     return [Graph("noise_to_latent", _NoiseToCode(model), noise, ("latent",)), *graphs]
 
 
-def _prior_graphs(vae: VariationalAutoencoder) -> list[Graph]:
-    """`noise_to_latent`, where the latent is not the noise itself."""
-    if vae.prior.kind in NOISE_PRIORS:
+def _prior_graphs(vae: VariationalAutoencoder, latent: Shapes) -> list[Graph]:
+    """Where the latent is not the noise itself: the way from noise, the way back if there is one, and p(z)."""
+    prior = vae.prior
+    if prior.kind in NOISE_PRIORS:
         return []
-    return [Graph("noise_to_latent", _NoiseToLatent(vae), {"noise": ("batch", vae.prior.noise_size)}, ("latent",))]
+    component = ("component",) if isinstance(prior, MixturePrior) else ()
+    back = [Graph("latent_to_noise", _LatentToNoise(prior), latent, ("noise",))] if isinstance(prior, FlowPrior) else []
+    return [
+        Graph("noise_to_latent", _NoiseToLatent(vae), {"noise": ("batch", prior.noise_size)}, ("latent",)),
+        *back,
+        Graph("latent_to_prior", _LatentToPrior(vae), latent, ("log_prior", *component)),
+    ]
 
 
 def _vae_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
@@ -169,12 +213,14 @@ def _vae_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> l
     label: Shapes = {LABEL: ("batch",)} if classes else {}
     read: Shapes = {**image, "noise": ("batch", size), **label}
     weighed: Shapes = {**image, "noise": ("batch", "samples", size), **label}
+    seen: Shapes = {**image, **latent, **label}
     moments = ("mean", "scale") if vae.has_moments else ()
     terms = ("log_likelihood", "log_prior", "log_posterior")
     return [
         Graph("latent_to_image", _LatentToImage(vae), {**latent, **label}, ("image",), classes),
         Graph("image_to_latent", _ImageToLatent(vae), read, ("latent", *moments), classes),
         Graph("image_to_evidence", _ImageToEvidence(vae), weighed, terms, classes),
+        Graph("latent_to_pixel_evidence", _LatentToPixelEvidence(vae), seen, terms[:1], classes),
     ]
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.manifest import GraphRole
 from app.runtime.session import GraphSession
 from training.export.graphs import Graph
 
 BATCH_SIZES = (1, 2, 7, 32)
 SAMPLES = 5
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
+LOG_TERM_ROLES: frozenset[GraphRole] = frozenset({"image_to_evidence", "latent_to_pixel_evidence", "latent_to_prior"})
 NATS_TOLERANCE, NATS_RELATIVE_TOLERANCE = 1e-3, 1e-6
 """Log terms are sums over all pixels: an absolute error in nats is what matters for a bound."""
 
@@ -32,7 +34,7 @@ class Tolerance:
     @classmethod
     def of(cls, graph: Graph) -> Tolerance:
         """What this graph is held to."""
-        if graph.role == "image_to_evidence":
+        if graph.role in LOG_TERM_ROLES:
             return cls(NATS_TOLERANCE, NATS_RELATIVE_TOLERANCE)
         return cls(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE)
 

@@ -41,6 +41,12 @@ class Likelihood(nn.Module):
         """log p(x|z) per example, in nats; `x` and `output` broadcast over the leading axes."""
         return self._per_pixel(x, output.float()).flatten(start_dim=-3).sum(dim=-1)
 
+    def log_density_map(
+        self, x: Float[Tensor, "*batch c h w"], output: Float[Tensor, "*batch outputs h w"]
+    ) -> Float[Tensor, "*batch h w"]:
+        """log p(x|z) of each pixel, all its channels together, in nats: what `log_density` sums."""
+        return self._per_pixel(x, output.float()).sum(dim=-3)
+
     def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
         raise TypeError(f"{type(self).__name__} has no density of its own: use one of its subclasses")
 

@@ -96,6 +96,11 @@ class FlowPrior(Prior):
         """f⁻¹(noise)."""
         return self.flow.inverse(noise)
 
+    def to_noise(self, latent: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+        """f(z): the noise that becomes this latent."""
+        noise: Tensor = self.flow(latent).value
+        return noise
+
     def settled(self) -> Prior:
         """With every linear map's inverse and determinant as constants."""
         return FlowPrior(self.latent_size, self.flow.settled())
@@ -112,9 +117,13 @@ class MixturePrior(Prior):
 
     def log_density(self, latent: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
         """log Σ wₖ N(z; meanₖ, scaleₖ²)."""
+        return torch.logsumexp(self.log_joint(latent), dim=-1)
+
+    def log_joint(self, latent: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch components"]:
+        """log p(z, k) = log wₖ + log N(z; meanₖ, scaleₖ²) of every component k."""
         means, scales, log_weights = self.components()
-        each = gaussian.log_density(latent[..., None, :], means, scales).sum(dim=-1)  # (*batch, components)
-        return torch.logsumexp(each + log_weights, dim=-1)
+        each = gaussian.log_density(latent[..., None, :], means, scales).sum(dim=-1)
+        return each + log_weights
 
     def from_noise(self, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, "batch size"]:
         """The chosen component's Gaussian at the noise behind the first number."""

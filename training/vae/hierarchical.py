@@ -66,7 +66,7 @@ class HierarchicalPrior(Prior):
             terms.append(self.layer_log_density(number, normed, log_scale))
             return parts[number]
 
-        self._walk(len(parts[0]), given)
+        self._walk(parts[0].shape[0], given)  # its len would fix the batch in an exported graph
         return torch.stack(terms).sum(dim=0).reshape(latent.shape[:-1])
 
     def layer_log_density(self, number: int, normed: Tensor, log_scale: Tensor) -> Float[Tensor, " rows"]:

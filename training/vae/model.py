@@ -127,6 +127,12 @@ class VariationalAutoencoder(nn.Module):
         output = self._decoded(latent.flatten(0, 1), label)  # (B·K, C, H, W)
         return self.likelihood.log_density(image[:, None], output.unflatten(0, latent.shape[:2]))
 
+    def log_likelihood_map(
+        self, image: Float[Tensor, "batch c h w"], latent: Float[Tensor, "batch size"], label: Labels | None = None
+    ) -> Float[Tensor, "batch h w"]:
+        """What each pixel adds to log p(x|z) or log p(x|z,y), one latent an image."""
+        return self.likelihood.log_density_map(image, self._decoded(latent, label))
+
     def evidence(
         self,
         image: Float[Tensor, "batch c h w"],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import special, stats
 
-from app.density.bounds import Bounds, bits_per_dim, bounds
+from app.density.bounds import Bounds, Tally, bits_per_dim, bounds
 
 TERMS = arrays.arrays(np.float64, (3, 12), elements=st.floats(-2000, 2000))
 
@@ -55,6 +56,38 @@ def test_decompositions_hold(terms: np.ndarray) -> None:
     assert result.elbo_nats == pytest.approx(result.importance_weighted_nats - result.inference_gap_nats, **close)
     assert result.importance_weighted_nats >= result.elbo_nats
     assert 1 - 1e-9 <= result.effective_sample_size <= 12 + 1e-9
+
+
+@given(terms=TERMS, cut=st.integers(1, 11))
+def test_samples_may_come_in_parts(terms: np.ndarray, cut: int) -> None:
+    parts = [Tally.of(*part[:, None, :]) for part in (terms[:, :cut], terms[:, cut:])]
+    (merged,) = parts[0].merged(parts[1]).bounds()
+    assert asdict(merged) == pytest.approx(asdict(bounds(*terms)), rel=1e-9, abs=1e-9)
+
+
+def test_tally_of_many_images_is_that_of_each() -> None:
+    terms = np.random.default_rng(0).normal(-90, 3, (3, 5, 40))
+    assert Tally.of(*terms).bounds() == [bounds(*terms[:, index]) for index in range(5)]
+    chosen = np.array([True, False, False, True, False])
+    assert Tally.of(*terms).take(chosen).bounds() == [bounds(*terms[:, index]) for index in (0, 3)]
+
+
+def test_interval_holds_the_density_as_often_as_it_says() -> None:
+    """95 times in 100; the bound lies a little low, so that a few fewer do."""
+    hits = 0
+    for seed in range(400):
+        result, log_density = one_dimensional(samples=400, inflation=1.5, seed=seed)
+        assert result.half_width_nats is not None
+        hits += abs(result.importance_weighted_nats - log_density) <= result.half_width_nats
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_interval_of_few_effective_samples_is_within_nothing() -> None:
+    lonely = bounds([0.0, -50.0, -60.0], np.zeros(3), np.zeros(3))
+    even = bounds(np.zeros(20), np.zeros(20), np.zeros(20))
+    assert not lonely.is_within(1e6)
+    assert even.is_within(1e-9)
+    assert bounds([0.0], [0.0], [0.0]).half_width_nats is None
 
 
 @given(TERMS)

@@ -84,6 +84,12 @@ def test_noise_of_an_index_depends_on_nothing_else() -> None:
     np.testing.assert_array_equal(standard_normal(5, [9, 2], 17)[:1, :6], alone)
 
 
+@pytest.mark.parametrize("start", [0, 1, 4, 7, 1000])
+def test_noise_can_start_anywhere_in_its_row(start: int) -> None:
+    whole = standard_normal(5, [9, 2], start + 6)
+    np.testing.assert_array_equal(standard_normal(5, [9, 2], 6, start=start), whole[:, start:])
+
+
 def test_streams_indices_and_seeds_differ() -> None:
     rows = [standard_normal(1, [0], 4, stream=stream)[0] for stream in Stream]
     rows += [standard_normal(1, [1], 4)[0], standard_normal(2, [0], 4)[0], standard_normal(MAX_SEED, [0], 4)[0]]

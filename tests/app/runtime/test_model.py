@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from app.images.pixels import to_floats
 from app.latent.noise import Stream, standard_normal
 from app.runtime.model import GenerativeModel
 from app.runtime.plan import Planner
+from app.runtime.scoring import Effort
 from app.runtime.tuning import ByHand
 from app.runtime.version import open_version, read_manifest
 from tests.app.tiny_models import LinearGaussian, TinyModel, tiny_gan, tiny_vae, without_graphs, write_version
@@ -104,7 +106,7 @@ def test_score_of_the_exact_posterior_is_the_exact_density(tmp_path: Path) -> No
         pictures = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)
         exact = LinearGaussian().log_density(flat(pictures))
         for samples in (1, 40):
-            scores = await model.score(pictures, samples=samples, seed=4)
+            scores = await model.score(pictures, effort=Effort.fixed(samples), seed=4)
             np.testing.assert_allclose([b.elbo_nats for b in scores.bounds], exact, rtol=1e-5)
             np.testing.assert_allclose([b.importance_weighted_nats for b in scores.bounds], exact, rtol=1e-5)
 
@@ -116,7 +118,9 @@ def test_score_of_a_wide_posterior_lies_below_and_rises_to_the_density(tmp_path:
         pictures = (await model.sample(2, range(3))).images
         exact = INFLATED.log_density(flat(pictures))
         gap = 2 * (0.5 * (1.4**2 - 1) - np.log(1.4))
-        for bound, density in zip((await model.score(pictures, samples=2000, seed=1)).bounds, exact, strict=True):
+        for bound, density in zip(
+            (await model.score(pictures, effort=Effort.fixed(2000), seed=1)).bounds, exact, strict=True
+        ):
             assert bound.standard_error_nats is not None
             assert abs(bound.importance_weighted_nats - density) < 5 * bound.standard_error_nats + 1e-4
             assert bound.elbo_nats == pytest.approx(density - gap, abs=0.08)
@@ -128,12 +132,40 @@ def test_score_of_a_picture_does_not_depend_on_its_company(tmp_path: Path) -> No
     async def scene(model: GenerativeModel) -> None:
         pictures = (await model.sample(2, range(7))).images
         together, first, other = await asyncio.gather(
-            model.score(pictures, samples=50, seed=1),
-            model.score(pictures[:1], samples=50, seed=1),
-            model.score(pictures, samples=7, seed=1),
+            model.score(pictures, effort=Effort.fixed(50), seed=1),
+            model.score(pictures[:1], effort=Effort.fixed(50), seed=1),
+            model.score(pictures, effort=Effort.fixed(7), seed=1),
         )
         assert together.bounds[0] == first.bounds[0]
         assert len(other.bounds) == 7
+
+    play(tmp_path, tiny_vae(parameters=INFLATED), scene)
+
+
+def test_score_takes_no_more_memory_for_more_samples_and_the_same_first_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(model: GenerativeModel) -> None:
+        pictures = (await model.sample(2, range(3))).images
+        whole = await model.score(pictures, effort=Effort.fixed(300), seed=1)
+        monkeypatch.setattr("app.runtime.scoring.NUMBERS_AT_ONCE", 3 * 2 * 37)
+        parts = await model.score(pictures, effort=Effort.fixed(300), seed=1)
+        for one, other in zip(whole.bounds, parts.bounds, strict=True):
+            assert asdict(one) == pytest.approx(asdict(other), rel=1e-9, abs=1e-9)
+            assert one != other  # summed in another order: the parts were parts
+
+    play(tmp_path, tiny_vae(parameters=INFLATED), scene)
+
+
+def test_pixel_evidence_adds_up_to_the_reconstruction_term(tmp_path: Path) -> None:
+    async def scene(model: GenerativeModel) -> None:
+        pictures = (await model.sample(2, range(3))).images
+        effort = Effort(samples=20, most=400, half_width_nats=0.1)
+        scores = await model.score(pictures, effort=effort, seed=1)
+        evidence = await model.pixel_evidence(pictures, scores.samples, seed=1)
+        assert evidence.nats.shape == (3, 8, 8)
+        sums = evidence.nats.astype(np.float64).sum(axis=(1, 2))
+        np.testing.assert_allclose(sums, [bound.reconstruction_nats for bound in scores.bounds], atol=1e-3)
 
     play(tmp_path, tiny_vae(parameters=INFLATED), scene)
 
@@ -155,7 +187,7 @@ def test_missing_graph_is_a_capability_not_offered(tmp_path: Path, operation: st
         pictures = np.zeros((1, 8, 8, 3), np.uint8)
         calls = {
             "encode": lambda: model.encode(pictures),
-            "score": lambda: model.score(pictures, samples=1, seed=0),
+            "score": lambda: model.score(pictures, effort=Effort.fixed(1), seed=0),
             "realism": lambda: model.realism(pictures),
             "decode": lambda: model.decode(np.zeros((1, 4), np.float32)),
             "sample": lambda: model.sample(0, [0]),

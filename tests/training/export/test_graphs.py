@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import onnx
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from torch.testing import assert_close
 
 from app.runtime.session import GraphSession
 from training.config import RunConfig, VaeConfig
 from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.export.parity import check_parity
+from training.export.storage import round_weights
 from training.export.to_onnx import write_graph
 from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.posterior import GaussianPosterior
+from training.probability.prior import MixturePrior, Prior
 from training.vae.hierarchical import make_vae
 from training.vae.model import VariationalAutoencoder
 
@@ -47,24 +51,25 @@ LADDER = SAMPLED | {
     "ladder": {"layers": [1, 1], "latent_channels": [1, 2]},
     "prior": {"kind": "flow", "couplings": 2, "hidden": 8},
 }
-PRIOR_ROLES = ["noise_to_latent", "image_to_latent", "image_to_evidence"]
+PRIOR_ROLES = ["noise_to_latent", "latent_to_prior", "image_to_latent", "image_to_evidence"]
+PIXELS = "latent_to_pixel_evidence"
 
 
 @pytest.mark.parametrize(
     ("model", "size", "channels", "roles"),
     [
-        (CONVOLUTIONAL, 8, 1, VAE_ROLES),
+        (CONVOLUTIONAL, 8, 1, [*VAE_ROLES, PIXELS]),
         (CONVOLUTIONAL, 28, 1, VAE_ROLES[:1]),
-        (CONVOLUTIONAL | {"likelihood": "gaussian"}, 32, 3, VAE_ROLES[2:]),
+        (CONVOLUTIONAL | {"likelihood": "gaussian"}, 32, 3, [*VAE_ROLES[2:], PIXELS]),
         (CONVOLUTIONAL | {"likelihood": "continuous_bernoulli"}, 8, 3, VAE_ROLES[::2]),
-        (CONVOLUTIONAL | {"likelihood": "logistic_mixture"}, 8, 3, VAE_ROLES[::2]),
+        (CONVOLUTIONAL | {"likelihood": "logistic_mixture"}, 8, 3, [*VAE_ROLES[::2], PIXELS]),
         (CONVOLUTIONAL | {"likelihood": "categorical"}, 8, 1, VAE_ROLES[::2]),
-        (FLOW, 8, 1, PRIOR_ROLES),
-        (VAMP, 8, 1, PRIOR_ROLES[:1] + PRIOR_ROLES[2:]),
+        (FLOW, 8, 1, [*PRIOR_ROLES, "latent_to_noise"]),
+        (VAMP, 8, 1, PRIOR_ROLES[:2] + PRIOR_ROLES[3:]),
         (MIXTURE, 8, 1, PRIOR_ROLES),
-        (CONDITIONAL, 8, 1, ["noise_to_latent", *VAE_ROLES]),
+        (CONDITIONAL, 8, 1, ["noise_to_latent", *VAE_ROLES, PIXELS]),
         (CONDITIONAL | {"nets": "dense"}, 8, 3, VAE_ROLES),
-        (LADDER, 8, 1, [*PRIOR_ROLES, "latent_to_image"]),
+        (LADDER, 8, 1, [*PRIOR_ROLES, "latent_to_image", PIXELS]),
         (BATCH_NORM, 28, 1, GAN_ROLES),
         (SPECTRAL_NORM, 32, 3, GAN_ROLES),
     ],
@@ -116,7 +121,7 @@ def test_label_of_a_conditional_graph_is_one_integer_a_row(tmp_path: Path) -> No
     for graph in graphs_of(_model(CONDITIONAL, 8, 1), (1, 8, 8), 4):
         last = write_graph(graph, tmp_path).inputs[-1]
         told = (last.name, last.dtype, last.shape) == ("label", "int64", ("batch",))
-        assert told == (graph.role != "noise_to_latent")
+        assert told == (graph.role not in ("noise_to_latent", "latent_to_noise", "latent_to_prior"))
 
 
 def test_trained_model_is_left_as_it_was() -> None:
@@ -142,7 +147,7 @@ def test_graph_that_draws_its_own_noise_is_refused(tmp_path: Path, draw: Any) ->
 
 
 def _model(document: dict[str, Any], size: int, channels: int) -> TrainedModel:
-    """A model whose every weight and running statistic differs from what it starts as."""
+    """A model whose every weight and running statistic differs from what it starts as, rounded as publication does."""
     torch.manual_seed(0)
     data = {"set": "digits", "size": size, "channels": channels}
     config = RunConfig.model_validate({"name": "x", "title": "x", "data": data, "model": document})
@@ -155,6 +160,7 @@ def _model(document: dict[str, Any], size: int, channels: int) -> TrainedModel:
             weight.add_(0.05 * torch.randn_like(weight))
         for statistic in [buffer for name, buffer in model.named_buffers() if "running" in name]:
             statistic.add_(0.2 * torch.rand_like(statistic))
+    round_weights(model)
     return model.eval().to(memory_format=torch.channels_last)
 
 
@@ -170,22 +176,41 @@ def _session(graph: Graph, folder: Path) -> GraphSession:
 def _answer(model: TrainedModel, role: str, **inputs: Tensor) -> dict[str, Tensor]:
     """What the model that was trained, not the copy made for export, answers."""
     with torch.no_grad():
-        match role:
-            case "image_to_realism":
-                return {"logit": model.discriminator(inputs["image"])}
-            case "image_to_latent":
-                posterior = model.posterior(inputs["image"], inputs.get("label"))
-                latent = {"latent": posterior.draw(inputs["noise"][:, None]).latent[:, 0]}
-                if not isinstance(posterior, GaussianPosterior):
-                    return latent
-                return {"mean": posterior.mean, "scale": posterior.scale, **latent}
-            case "noise_to_latent":
-                return {"latent": model.prior.from_noise(inputs["noise"])}
-            case "image_to_evidence":
-                return model.evidence(**inputs)._asdict()
-            case _:
-                decode = model.decode if isinstance(model, VariationalAutoencoder) else model.generator
-                return {"image": decode(*inputs.values())}
+        if not isinstance(model, VariationalAutoencoder):
+            return (
+                {"image": model.generator(**inputs)} if "latent" in inputs else {"logit": model.discriminator(**inputs)}
+            )
+        answers: dict[str, Callable[..., dict[str, Tensor]]] = {
+            "noise_to_latent": lambda noise: {"latent": model.prior.from_noise(noise)},
+            "latent_to_noise": lambda latent: {"noise": model.prior.flow(latent).value},
+            "latent_to_prior": lambda latent: _prior_terms(model.prior, latent),
+            "latent_to_image": lambda latent, label=None: {"image": model.decode(latent, label)},
+            "image_to_latent": lambda image, noise, label=None: _draws(model, image, noise, label),
+            "image_to_evidence": lambda **given: model.evidence(**given)._asdict(),
+            PIXELS: lambda image, latent, label=None: {
+                "log_likelihood": model.likelihood._per_pixel(image, model._decoded(latent, label)).sum(dim=1)
+            },
+        }
+        return answers[role](**inputs)
+
+
+def _draws(model: VariationalAutoencoder, image: Tensor, noise: Tensor, label: Tensor | None) -> dict[str, Tensor]:
+    posterior = model.posterior(image, label)
+    latent = {"latent": posterior.draw(noise[:, None]).latent[:, 0]}
+    if not isinstance(posterior, GaussianPosterior):
+        return latent
+    return {"mean": posterior.mean, "scale": posterior.scale, **latent}
+
+
+def _prior_terms(prior: Prior, latent: Tensor) -> dict[str, Tensor]:
+    """By torch.distributions, where the prior is a mixture."""
+    if not isinstance(prior, MixturePrior):
+        return {"log_prior": prior.log_density(latent)}
+    means, scales, log_weights = prior.components()
+    each = Independent(Normal(means, scales), 1)
+    found = MixtureSameFamily(Categorical(logits=log_weights), each)
+    joint = each.log_prob(latent[:, None]) + log_weights
+    return {"log_prior": found.log_prob(latent), "component": torch.log_softmax(joint, dim=1)}
 
 
 def _hold_to(session: GraphSession, inputs: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

@@ -50,6 +50,13 @@ def test_noise_becomes_latents_of_that_density(kind: str) -> None:
     assert ((found - wanted).abs() < 5 * error).all()
 
 
+def test_flow_finds_the_noise_behind_a_latent() -> None:
+    prior = _prior("flow")
+    assert isinstance(prior, FlowPrior)
+    noise = torch.randn(50, SIZE)
+    assert_close(prior.to_noise(prior.from_noise(noise)), noise, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_settled_prior_is_the_same_without_weights(kind: str) -> None:
     prior = _prior(kind)
