@@ -29,6 +29,12 @@ RUNTIME = f"onnxruntime {ort.__version__}"
 
 Array = npt.NDArray[Any]
 
+# One arena for all graphs of the process: each session's own would hold the largest run that it ever saw.
+ort.create_and_register_allocator(
+    ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT),
+    ort.OrtArenaCfg({"arena_extend_strategy": 1}),  # as much as is asked for, so that it can be given back in parts
+)
+
 _DTYPES: dict[str, DType] = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 _LOG_FATAL_ONLY = 4
 _OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
@@ -130,7 +136,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.enable_cpu_mem_arena = True
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False  # one pattern would be kept for every batch size ever seen
     options.use_deterministic_compute = True
     options.log_severity_level = _LOG_FATAL_ONLY
