@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from app.api.arrays import check_latents
@@ -12,7 +12,7 @@ from app.api.declared import Router
 from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, TINY_PNG, answers, reads
-from app.api.payloads import Body, Coordinate, Label, LabelledImage, PictureOptions, Point, json_body
+from app.api.payloads import AnswerPart, Body, Coordinate, Label, LabelledImage, PictureOptions, Point, json_body
 from app.api.points import prior_notes, resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.latent.arithmetic import combine, rescale_to_typical
@@ -51,7 +51,7 @@ class CombinedImage(LabelledImage):
     log_prior_nats: float | None
 
 
-class ArithmeticAnswer(BaseModel):
+class ArithmeticAnswer(AnswerPart):
     """`images` of one."""
 
     model: str

@@ -3,12 +3,12 @@
 from typing import Any, Literal
 
 from fastapi import Request
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.api.declared import Router
 from app.api.negotiation import MEDIA_TYPES, choose, dump_json, with_etag
 from app.api.openapi import LOOKING, answers, binary_answer
+from app.api.payloads import AnswerPart
 from app.api.service import ModelAddress, ServiceOf
 from app.errors import MapNotFound, NotAcceptable, NotFound, Unauthorized
 from app.manifest import Family, Likelihood, Manifest, Metric, PriorKind
@@ -17,14 +17,14 @@ from app.runtime.repository import Entry
 router = Router(tags=["models"])
 
 
-class LatentSummary(BaseModel):
+class LatentSummary(AnswerPart):
     """The latent space."""
 
     size: int
     prior: PriorKind
 
 
-class ImageSummary(BaseModel):
+class ImageSummary(AnswerPart):
     """The pictures."""
 
     height: int
@@ -32,7 +32,7 @@ class ImageSummary(BaseModel):
     channels: int
 
 
-class ModelSummary(BaseModel):
+class ModelSummary(AnswerPart):
     """One model. What only a loaded manifest knows is null where a model failed before it was read."""
 
     name: str
@@ -50,7 +50,7 @@ class ModelSummary(BaseModel):
     metrics: dict[str, Metric]
 
 
-class ModelList(BaseModel):
+class ModelList(AnswerPart):
     """Every published model, by name."""
 
     models: list[ModelSummary]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import Depends, Query, Request
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.declared import Router
@@ -13,7 +13,7 @@ from app.api.joint import joint_densities
 from app.api.labels import resolve_labels
 from app.api.negotiation import answer_json, choose
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
-from app.api.payloads import Options, Seed
+from app.api.payloads import AnswerPart, Options, Seed
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.errors import FieldError, InvalidInput
@@ -44,14 +44,14 @@ class ClassifyRequest(PicturesRequest, ClassifyOptions):
     model_config = ConfigDict(strict=True)
 
 
-class Classification(BaseModel):
+class Classification(AnswerPart):
     """The index of the most likely class among `classes`, and how likely each is."""
 
     label: int
     probabilities: list[float]
 
 
-class ClassifyAnswer(BaseModel):
+class ClassifyAnswer(AnswerPart):
     """One classification a picture, in order; seed and samples are null where there were none."""
 
     model: str

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import Depends, Query, Request
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from app.api.arrays import read_latents_json, read_latents_npy, read_latents_raw
@@ -15,6 +15,7 @@ from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
 from app.api.openapi import BINARY, READING, answers, reads
 from app.api.payloads import (
     JSON,
+    AnswerPart,
     Body,
     Coordinate,
     LabelledImage,
@@ -54,7 +55,7 @@ class DecodedImage(LabelledImage):
     latent: list[float]
 
 
-class DecodeAnswer(BaseModel):
+class DecodeAnswer(AnswerPart):
     """Images in the order of the latents."""
 
     model: str

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.declared import Router
 from app.api.labels import given_labels, label_notes, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
-from app.api.payloads import LabelledImage, LabelOptions, Options, PictureOptions, Seed
+from app.api.payloads import AnswerPart, LabelledImage, LabelOptions, Options, PictureOptions, Seed
 from app.api.points import NO_TIME, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
@@ -47,7 +47,7 @@ class EncodeRequest(PicturesRequest, EncodeOptions):
     model_config = ConfigDict(strict=True)
 
 
-class Cluster(BaseModel):
+class Cluster(AnswerPart):
     """The component of a mixture prior that the mean most probably belongs to: the largest p(component | latent)."""
 
     component: int
@@ -63,7 +63,7 @@ class EncodedPicture(LabelledImage):
     cluster: Cluster | None = Field(None, description="Stated where the prior is a mixture.")
 
 
-class EncodeAnswer(BaseModel):
+class EncodeAnswer(AnswerPart):
     """One posterior a picture."""
 
     model: str
@@ -81,7 +81,7 @@ class ReconstructedImage(LabelledImage):
     mse: float
 
 
-class ReconstructAnswer(BaseModel):
+class ReconstructAnswer(AnswerPart):
     """Pictures in the order they came."""
 
     model: str

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
+from app.api.payloads import AnswerPart
 from app.api.service import Limits
 from app.density.labels import LabelPosterior
 from app.runtime.answers import Timing
 from app.runtime.model import GenerativeModel
 
 
-class Joint(BaseModel):
+class Joint(AnswerPart):
     """What the bounds under every label say together, by Bayes' rule: estimates all, a list by the order of `classes`.
 
     Each importance-weighted bound stands for log p(x|y); log p(x) = log Σ p(x|y) p(y), and p(y|x) = p(x|y) p(y) / p(x).

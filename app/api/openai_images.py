@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from app.api.declared import Router
@@ -17,7 +17,7 @@ from app.api.dialects import OPENAI_IMAGES, status_of
 from app.api.labels import SAMPLING, class_index
 from app.api.negotiation import ImageAnswer, answer_json
 from app.api.openapi import Kind, reads
-from app.api.payloads import Body, Seed, json_body
+from app.api.payloads import AnswerPart, Body, Seed, json_body
 from app.api.sample import SampleRequest, draw
 from app.api.service import Deadline, ServiceOf, find_model
 from app.errors import (
@@ -82,14 +82,14 @@ class ImagesRequest(Body):
         return f"{prompt}; no effect had {', '.join(unheard)}" if unheard else prompt
 
 
-class GeneratedImage(BaseModel):
+class GeneratedImage(AnswerPart):
     """One image: its file as base64, or its address."""
 
     b64_json: str | None = None
     url: str | None = None
 
 
-class ImagesAnswer(BaseModel):
+class ImagesAnswer(AnswerPart):
     """Images in the order of their indices."""
 
     model: str
@@ -102,7 +102,7 @@ class ImagesAnswer(BaseModel):
     data: list[GeneratedImage]
 
 
-class ErrorObject(BaseModel):
+class ErrorObject(AnswerPart):
     """What went wrong; `param` is the field that it is about."""
 
     message: str
@@ -111,7 +111,7 @@ class ErrorObject(BaseModel):
     code: str
 
 
-class ErrorAnswer(BaseModel):
+class ErrorAnswer(AnswerPart):
     """An error in the form of OpenAI's API."""
 
     error: ErrorObject

@@ -36,6 +36,12 @@ LARGE_BODY_BYTES = 2**16
 """Above it, JSON is parsed in a thread."""
 
 
+class AnswerPart(BaseModel):
+    """An answer or a part of one, as the documentation describes it: built when somebody asks for that."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
 class Body(BaseModel):
     """A JSON body or a part of one."""
 
@@ -102,7 +108,7 @@ class LabelOptions(Options):
     )
 
 
-class LabelledImage(BaseModel):
+class LabelledImage(AnswerPart):
     """An image, and the class that it was made as or read as."""
 
     label: int | None = Field(None, description="On conditional models: the index of its class among their `classes`.")

@@ -3,14 +3,14 @@
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from app.api.declared import Router
 from app.api.labels import SAMPLING, Indices, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose, with_etag
 from app.api.openapi import READING, RUNNING, answers, binary_answer, reads
-from app.api.payloads import Body, LabelledImage, LabelOptions, Labels, PictureOptions, Seed, json_body
+from app.api.payloads import AnswerPart, Body, LabelledImage, LabelOptions, Labels, PictureOptions, Seed, json_body
 from app.api.service import Deadline, Service, ServiceOf, offering
 from app.latent.noise import draw_seed
 from app.runtime.model import GenerativeModel
@@ -54,7 +54,7 @@ class SampledImage(LabelledImage):
     latent: list[float]
 
 
-class SampleAnswer(BaseModel):
+class SampleAnswer(AnswerPart):
     """Images of one seed."""
 
     model: str

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.declared import Router
@@ -13,7 +13,7 @@ from app.api.joint import Joint, Joints, joint_densities
 from app.api.labels import Indices, check_every_label, given_labels, label_notes, resolve_labels
 from app.api.negotiation import Format, answer_json, answer_map, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
-from app.api.payloads import LabelledImage, LabelOptions, Options, Seed
+from app.api.payloads import AnswerPart, LabelledImage, LabelOptions, Options, Seed
 from app.api.points import NO_TIME, total
 from app.api.service import Deadline, Limits, ServiceOf, check_offers, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
@@ -78,7 +78,7 @@ class ScoreRequest(PicturesRequest, ScoreOptions):
     model_config = ConfigDict(strict=True)
 
 
-class Outlier(BaseModel):
+class Outlier(AnswerPart):
     """Small p-values: unlike the held-out images that the statistics were calibrated on.
 
     `p_value` is of all statistics together, `statistic` the one that is furthest out. `q_value` corrects for the number
@@ -126,7 +126,7 @@ class Score(LabelledImage):
     )
 
 
-class ScoreAnswer(BaseModel):
+class ScoreAnswer(AnswerPart):
     """One score a picture, in order."""
 
     model: str
@@ -136,13 +136,13 @@ class ScoreAnswer(BaseModel):
     scores: list[Score]
 
 
-class Judgement(BaseModel):
+class Judgement(AnswerPart):
     """The discriminator's logit: positive where it takes the picture for real."""
 
     logit: float
 
 
-class RealismAnswer(BaseModel):
+class RealismAnswer(AnswerPart):
     """One judgement a picture, in order."""
 
     model: str

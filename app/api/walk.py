@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import Depends, Query, Request
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from app.api.declared import Router
 from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, WALKS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, answers, reads
-from app.api.payloads import Body, Label, LabelledImage, PictureOptions, Point, json_body
+from app.api.payloads import AnswerPart, Body, Label, LabelledImage, PictureOptions, Point, json_body
 from app.api.points import NO_TIME, noise_behind, prior_notes, resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.errors import FieldError, InvalidInput
@@ -61,7 +61,7 @@ class Frame(LabelledImage):
     log_prior_nats: float | None
 
 
-class InterpolateAnswer(BaseModel):
+class InterpolateAnswer(AnswerPart):
     """The walk's images, in order."""
 
     model: str
@@ -87,7 +87,7 @@ class TraversedImage(Frame):
     value: float
 
 
-class TraverseAnswer(BaseModel):
+class TraverseAnswer(AnswerPart):
     """All steps of the first dimension, then of the next."""
 
     model: str
