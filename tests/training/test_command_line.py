@@ -105,6 +105,8 @@ def test_resume_publish_and_evaluate_refuse_data_that_has_changed(
         (["train", "{gan}", "--set", "data.size=9", "--dry-run"], "data.size: a DCGAN's side is 4, 5, 6 or 7 doubled"),
         (["train", "{vae}", "--set", "data.test_images=1700", "--dry-run"], "leave nothing to train on"),
         (["publish", "nowhere"], "nowhere is not the folder of a run: it has no checkpoint.pt"),
+        (["fit-density", "nowhere"], "nowhere is not the folder of a run: it has no checkpoint.pt"),
+        (["fit-density", "nowhere", "--kind", "kernel"], "kind: Input should be 'mixture' or 'flow', got 'kernel'"),
         (["evaluate", "nowhere"], "nowhere is not the folder of a published version"),
     ],
 )
@@ -114,6 +116,12 @@ def test_what_is_wrong_is_said_in_a_line_without_a_traceback(
     paths = {"vae": write_experiment(tmp_path, TINY_VAE), "gan": write_experiment(tmp_path, TINY_GAN)}
     assert main([argument.format(**paths) for argument in arguments]) == 1
     assert complaint in capsys.readouterr().err
+
+
+def test_density_is_fitted_to_codes_of_autoencoders_alone(vae_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit-density", str(vae_run)]) == 1
+    assert "is of a vae, which has a prior already" in capsys.readouterr().err
+    assert not (vae_run / "density.pt").exists()
 
 
 def test_export_writes_the_graphs_and_their_parity(
