@@ -1,4 +1,4 @@
-"""`python -m training train | fit-density | publish | export | evaluate | doctor`: the workshop's command line."""
+"""`python -m training train | fit-density | publish | export | evaluate | outliers | doctor`: the workshop's command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from training.autoencoder.model import Autoencoder
 from training.config import ConfigError, DensityConfig, RunConfig, density_config, read_config
 from training.data.datasets import DataError, DataSplits, load_splits
 from training.doctor import examine
+from training.evaluation.detection import INSIDE_SEED, OUTSIDE_SEED, judge, read_calibration
+from training.evaluation.outlier_report import draw, report
 from training.evaluation.published import PublishedGraphs, measure, read_manifest
+from training.evaluation.strange_sets import LEFT_OUT, MADE, NAMED, strange_set, uploads
 from training.export.parity import ParityError
 from training.export.publish import export_graphs, publish
 from training.export.trained import TrainedRun, model_summary
@@ -66,11 +69,24 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the graphs go")
     evaluate = _command(commands, "evaluate", _evaluate, "measure a published version again, from its files alone")
     evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
+    outliers = _command(commands, "outliers", _outliers, "measure whether a published version notices other pictures")
+    outliers.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
+    outliers.add_argument(
+        "--against",
+        nargs="+",
+        default=MADE,
+        metavar="SET",
+        help=f"{', '.join((*NAMED, *MADE, LEFT_OUT))}, or a folder of pictures (default: {' '.join(MADE)})",
+    )
+    outliers.add_argument("--images", type=int, default=2000, help="test images at most (default: 2000)")
+    outliers.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="draw histograms and sheets of pictures there"
+    )
     doctor = _command(commands, "doctor", _doctor, "say what this machine has: libraries, device, data sets, models")
     doctor.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
     )
-    for command in (train, fit, publish, evaluate, doctor):
+    for command in (train, fit, publish, evaluate, outliers, doctor):
         command.add_argument(
             "--data-dir", type=Path, help="where data sets are kept (default: $LATENTSERVE_DATA_DIR, or data)"
         )
@@ -191,6 +207,23 @@ def _evaluate(options: argparse.Namespace) -> int:
         beside = f" (published: {published.value:g})" if published else ""
         error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
         print(f"{name}: {metric.value:g}{error} {metric.unit}{beside}; {metric.protocol}")
+    return 0
+
+
+def _outliers(options: argparse.Namespace) -> int:
+    """Score test images and other pictures with a published version's files, and say which it tells apart."""
+    folder: Path = options.version_folder
+    manifest, config = read_manifest(folder), read_config(folder / "run.toml")
+    data = load_splits(config.data, options.data_dir)
+    _refuse_changed(data, manifest.provenance.data_sha256)
+    calibration, graphs = read_calibration(folder, manifest), PublishedGraphs.open(folder, manifest)
+    inside = uploads(config.data, data, options.images, options.data_dir)
+    strange = {name: strange_set(name, inside, config.data, options.data_dir) for name in options.against}
+    judged = judge(graphs, calibration, inside, seed=INSIDE_SEED)
+    others = {name: judge(graphs, calibration, images, seed=OUTSIDE_SEED) for name, images in strange.items()}
+    print(report(judged, others, calibration, data.name))
+    for path in draw(options.pictures, inside, judged, others) if options.pictures else ():
+        print(f"drawn: {path}")
     return 0
 
 

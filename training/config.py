@@ -47,6 +47,7 @@ class DataConfig(_Section):
     validation_images: PositiveInt | None = None  # None: 10,000 of the named sets, a tenth of a folder
     test_images: PositiveInt | None = None  # None: the published test set, or a tenth of a folder
     background: tuple[int, int, int] = (0, 0, 0)  # what transparent and oddly shaped pictures are laid on
+    leave_out_classes: tuple[NonNegativeInt, ...] = ()  # trained without them, to see whether they are noticed later
     binarise: bool = False  # draw each pixel as a coin with its grey as odds, anew at every visit
     fixed_binary_test: bool = False  # of mnist: test on the binary images that published tables are about
 

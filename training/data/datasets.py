@@ -9,7 +9,7 @@ from training.config import DataConfig
 from training.data.digits import load_scikit_digits
 from training.data.folder import load_folder
 from training.data.mnist import FASHION_MNIST, MNIST, load_published
-from training.data.splits import DataError, DataSplits, ImageSet
+from training.data.splits import DataError, DataSplits, ImageSet, without_classes
 
 __all__ = ["DataError", "DataSplits", "ImageSet", "data_folder", "load_splits"]
 
@@ -25,7 +25,10 @@ def load_splits(config: DataConfig, data_dir: Path | None = None) -> DataSplits:
     `data_dir` holds the named sets, one folder each, and receives downloads; None takes it from the environment
     variable LATENTSERVE_DATA_DIR, or else `data` under the working directory. Raises DataError with what to do.
     """
-    where = data_folder(data_dir)
+    return without_classes(_load(config, data_folder(data_dir)), config.leave_out_classes)
+
+
+def _load(config: DataConfig, where: Path) -> DataSplits:
     match config.set:
         case "mnist":
             return load_published(MNIST, config, where)

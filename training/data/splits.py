@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -70,3 +71,23 @@ def fingerprint(*sets: ImageSet) -> str:
         digest.update(np.ascontiguousarray(images.pictures).data)
         digest.update(np.ascontiguousarray(labels.astype("<i8")).data)
     return digest.hexdigest()
+
+
+def without_classes(data: DataSplits, classes: Sequence[int]) -> DataSplits:
+    """The splits without the images of some classes, by index; the others keep their labels and `classes` its names.
+
+    Raises DataError where the set has no such classes, or nothing is left to train on.
+    """
+    if not classes:
+        return data
+    known = range(len(data.classes or ()))
+    if not set(classes) <= set(known):
+        raise DataError(f"data.leave_out_classes = {list(classes)}: {data.name} has the classes {list(known)}")
+    train, validation, test = (_without(part, classes) for part in (data.train, data.validation, data.test))
+    if not (len(train) and len(validation) and len(test)):
+        raise DataError(f"data.leave_out_classes = {list(classes)} leaves too little of {data.name}")
+    return replace(data, train=train, validation=validation, test=test, sha256=fingerprint(train, validation, test))
+
+
+def _without(images: ImageSet, classes: Sequence[int]) -> ImageSet:
+    return images if images.labels is None else images.take(np.flatnonzero(~np.isin(images.labels, classes)))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pytest
 
-from training.data.splits import DataSplits, ImageSet, fingerprint
+from training.data.splits import DataError, DataSplits, ImageSet, fingerprint, without_classes
 
 
 def _images(count: int, first_grey: int = 0, *, labelled: bool = True) -> ImageSet:
@@ -60,3 +61,24 @@ def test_summary_counts_pictures_and_skipped_files() -> None:
         "  1.png: corrupt",
         "  … and 10 more",
     ]
+
+
+def test_classes_are_left_out_of_every_split_and_the_others_keep_their_labels() -> None:
+    train, validation, test = _images(6), _images(4, 40), _images(4, 80)
+    data = DataSplits("set", train, validation, test, ("even", "odd"), fingerprint(train, validation, test))
+    without = without_classes(data, [0])
+    for part, whole in ((without.train, train), (without.validation, validation), (without.test, test)):
+        np.testing.assert_array_equal(part.pictures, whole.pictures[1::2])
+        assert part.labels is not None
+        assert set(part.labels.tolist()) == {1}
+    assert without.classes == data.classes
+    assert without.sha256 == fingerprint(without.train, without.validation, without.test) != data.sha256
+    assert without_classes(data, []) is data
+
+
+@pytest.mark.parametrize(("classes", "reason"), [([2], "has the classes"), ([0, 1], "leaves too little")])
+def test_classes_left_out_must_exist_and_leave_something(classes: list[int], reason: str) -> None:
+    images = _images(4)
+    data = DataSplits("set", images, images, images, ("even", "odd"), "")
+    with pytest.raises(DataError, match=reason):
+        without_classes(data, classes)
