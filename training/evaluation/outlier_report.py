@@ -75,7 +75,7 @@ def _row(place: int, score: str, inside: Float[np.ndarray, " n"], outside: Float
     scale = HEIGHT / max(float(share.max()) for share in shares)
     label = f"{score.removesuffix('_nats').replace('_', ' ')}: AUROC {auroc(inside, outside):.4f}"
     return (
-        f'<text x="8" y="{top + 14}">{label}</text>'
+        f'<text x="{WIDTH - 8}" y="{top + 14}" text-anchor="end">{label}</text>'
         f'<text x="8" y="{top + HEIGHT + 13}" fill="#666">{low:.4g}</text>'
         f'<text x="{WIDTH - 8}" y="{top + HEIGHT + 13}" fill="#666" text-anchor="end">{high:.4g}</text>'
         + "".join(
