@@ -104,7 +104,8 @@ def kolmogorov_survival(x: float) -> float:
     """P(K > x) = 2 Σₖ (−1)ᵏ⁻¹ exp(−2 k² x²) of Kolmogorov's distribution."""
     if x < 0.2:  # the series converges slowly there, and the sum is 1 to twelve digits
         return 1.0
-    return min(1.0, max(0.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 101))))
+    total = math.fsum((-1.0) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 101))
+    return min(1.0, max(0.0, 2 * total))
 
 
 def detection_table(inside: Judged, outside: Mapping[str, Judged]) -> str:
