@@ -1,4 +1,4 @@
-"""`python -m training train | fit-density | publish | export | evaluate | outliers | doctor`: the workshop's command line."""
+"""`python -m training COMMAND`: train, fit-density, publish, export, evaluate, outliers, doctor."""
 
 from __future__ import annotations
 
