@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ import onnxruntime as ort
 
 from app.images.pixels import observe
 from app.latent.noise import Stream, standard_normal
+from app.runtime.machine import usable_cores
 from app.settings import Settings
 from benchmarks.harness.contenders import latentserve
 from benchmarks.harness.models import Model, copied, published, repository
@@ -88,7 +88,7 @@ def _pictures(model: Model, count: int) -> Pictures:
 
 
 def _arrangements() -> list[Arrangement]:
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     shapes = sorted({(1, cores), (cores, 1)})
     return [Arrangement(*shape, pictures) for shape in shapes for pictures in (1, 4, 16)]
 

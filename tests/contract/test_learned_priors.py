@@ -106,6 +106,17 @@ def test_receipt_makes_the_sample_again(client: TestClient) -> None:
     assert (again.status_code, again.content) == (200, picture)
 
 
+def test_pixels_are_those_of_the_checkpoint_and_add_up(client: TestClient, trained: VariationalAutoencoder) -> None:
+    picture, image = _picture()
+    (score,) = _post(client, "score", {"images": [picture], "samples": 7, "seed": 2, "pixels": True})["scores"]
+    noise = torch.from_numpy(standard_normal(2, [0], 7 * LATENT_SIZE, stream=Stream.IMPORTANCE)).reshape(1, 7, -1)
+    latents = trained.posterior(image).draw(noise).latent[0]
+    output = trained.decoder(latents)
+    wanted = trained.likelihood.log_density_map(image, output).mean(dim=0)
+    np.testing.assert_allclose(score["pixel_nats"], wanted, rtol=1e-3, atol=1e-3)
+    assert np.sum(score["pixel_nats"]) == pytest.approx(score["reconstruction_nats"], abs=1e-3, rel=1e-6)
+
+
 def test_score_is_that_of_the_checkpoint(client: TestClient, trained: VariationalAutoencoder) -> None:
     picture, image = _picture()
     body = {"images": [picture], "samples": 7, "seed": 2}

@@ -117,6 +117,12 @@ def test_walk_through_a_prior_without_a_way_back_is_refused(client: TestClient, 
     assert "no way from latents back to noise" in response.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["priors", "", None, 1, ["prior"]])
+def test_path_that_is_none_is_refused(client: TestClient, path: Any) -> None:
+    response = client.post("/v1/models/tiny_flow/interpolate", json={"points": ENDS, "path": path})
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "/path")
+
+
 def test_encode_assigns_the_component_of_a_mixture(client: TestClient) -> None:
     (found,) = client.post("/v1/models/tiny_mixture/encode", json={"images": [TINY_PNG]}).json()["latents"]
     shares = special.softmax(mixture_joint(np.array([found["mean"]]))[0])
