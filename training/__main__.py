@@ -11,19 +11,32 @@ import tomli_w
 import torch
 
 from training.autoencoder.model import Autoencoder
-from training.config import ConfigError, DensityConfig, RunConfig, density_config, read_config
+from training.config import (
+    AutoencoderConfig,
+    ConfigError,
+    DensityConfig,
+    GanConfig,
+    RunConfig,
+    VaeConfig,
+    density_config,
+    read_config,
+)
 from training.data.datasets import DataError, DataSplits, load_splits
 from training.doctor import examine
 from training.evaluation.detection import INSIDE_SEED, OUTSIDE_SEED, judge, read_calibration
+from training.evaluation.examples import compare
 from training.evaluation.outlier_report import draw, report
+from training.evaluation.probes import probe_report
 from training.evaluation.published import PublishedGraphs, measure, read_manifest
 from training.evaluation.strange_sets import LEFT_OUT, MADE, NAMED, strange_set, uploads
+from training.evaluation.synthesis import read_examples, synthesise
 from training.export.parity import ParityError
 from training.export.publish import export_graphs, publish
 from training.export.trained import TrainedRun, model_summary
 from training.loops.autoencoder_loop import train_autoencoder
 from training.loops.density_fit import features_of, fit_density
 from training.loops.density_pictures import draw_density
+from training.loops.few_labels_loop import train_few_labels
 from training.loops.gan_loop import train_gan
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
@@ -69,6 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the graphs go")
     evaluate = _command(commands, "evaluate", _evaluate, "measure a published version again, from its files alone")
     evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
+    evaluate.add_argument(
+        "--probe",
+        action="store_true",
+        help="instead: how well a linear classifier does on its codes, on as many principal components and on pixels, "
+        "with 100, 1,000 and all labels",
+    )
+    synthesise = _command(commands, "synthesise", _synthesise, "write a labelled image folder from a conditional model")
+    _add_synthesis_options(synthesise)
     outliers = _command(commands, "outliers", _outliers, "measure whether a published version notices other pictures")
     outliers.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
     outliers.add_argument(
@@ -86,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
     )
-    for command in (train, fit, publish, evaluate, outliers, doctor):
+    for command in (train, fit, publish, evaluate, outliers, synthesise, doctor):
         command.add_argument(
             "--data-dir", type=Path, help="where data sets are kept (default: $LATENTSERVE_DATA_DIR, or data)"
         )
@@ -122,6 +143,22 @@ def _add_experiment_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("--no-progress", dest="progress", action="store_false", help="no progress bar")
 
 
+def _add_synthesis_options(synthesise: argparse.ArgumentParser) -> None:
+    synthesise.add_argument(
+        "version_folder", type=Path, metavar="VERSION", help="such as models/mnist_conditional_vae/1"
+    )
+    synthesise.add_argument("--count", type=int, required=True, help="pictures in all; the classes take turns")
+    synthesise.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="new or empty; a subfolder a class"
+    )
+    synthesise.add_argument("--seed", type=int, default=0, help="the service samples the same pictures with it")
+    synthesise.add_argument(
+        "--compare",
+        action="store_true",
+        help="then train a small classifier on them and one on as many real pictures, and test both on real ones",
+    )
+
+
 def _train(options: argparse.Namespace) -> int:
     """Train an experiment. The run folder is <runs-dir>/<name>; an interrupted run goes on with --resume."""
     config, device = read_config(options.experiment, options.overrides), _device(options.device)
@@ -138,10 +175,22 @@ def _train(options: argparse.Namespace) -> int:
         _refuse_changed(data, RunProvenance.load(run.provenance_file).data_sha256)
     else:
         RunProvenance.of(options.experiment, data, device).save(run.provenance_file)
-    loops = {"autoencoder": train_autoencoder, "vae": train_vae, "gan": train_gan}
-    loops[config.model.family](config, data, run, device=device, resume=options.resume, progress=options.progress)
+    _loop(config)(config, data, run, device=device, resume=options.resume, progress=options.progress)
     print(f"trained: {run.path}\nto serve it: python -m training publish {run.path}")
     return 0
+
+
+def _loop(config: RunConfig) -> Callable[..., object]:
+    """The loop that trains this kind of model."""
+    match config.model:
+        case AutoencoderConfig():
+            return train_autoencoder
+        case GanConfig():
+            return train_gan
+        case VaeConfig(few_labels=None):
+            return train_vae
+        case VaeConfig():
+            return train_few_labels
 
 
 def _fit_density(options: argparse.Namespace) -> int:
@@ -200,9 +249,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     folder: Path = options.version_folder
     manifest = read_manifest(folder)
     config = read_config(folder / "run.toml")
-    data = load_splits(config.data, options.data_dir)
+    data = load_splits(config.data.model_copy(update={"labelled_images": None}), options.data_dir)
     _refuse_changed(data, manifest.provenance.data_sha256)
-    for name, metric in measure(PublishedGraphs.open(folder, manifest), config, data).items():
+    graphs = PublishedGraphs.open(folder, manifest)
+    if options.probe:
+        print(probe_report(graphs, data))
+        return 0
+    for name, metric in measure(graphs, config, data).items():
         published = manifest.metrics.get(name)
         beside = f" (published: {published.value:g})" if published else ""
         error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
@@ -224,6 +277,20 @@ def _outliers(options: argparse.Namespace) -> int:
     print(report(judged, others, calibration, data.name))
     for path in draw(options.pictures, inside, judged, others) if options.pictures else ():
         print(f"drawn: {path}")
+    return 0
+
+
+def _synthesise(options: argparse.Namespace) -> int:
+    """Write pictures that a conditional model draws as class subfolders of PNGs, which data.set = "folder" reads."""
+    folder: Path = options.version_folder
+    manifest, config = read_manifest(folder), read_config(folder / "run.toml")
+    graphs = PublishedGraphs.open(folder, manifest)
+    written = synthesise(graphs, manifest, options.out, count=options.count, seed=options.seed)
+    print(f"{options.out}: " + ", ".join(f"{count} of {name}" for name, count in written.items()))
+    if options.compare:
+        data = load_splits(config.data.model_copy(update={"labelled_images": None}), options.data_dir)
+        _refuse_changed(data, manifest.provenance.data_sha256)
+        print(compare(read_examples(options.out, manifest), data, seed=options.seed))
     return 0
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -23,21 +21,14 @@ from pydantic import (
 )
 
 from app.manifest import NAME_PATTERN, LikelihoodKind
+from training.sections import FewLabelsConfig, Section, Share, Widths
 
 
 class ConfigError(ValueError):
     """The experiment file or an override is wrong; the message says where and what is accepted."""
 
 
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which images, at what size, and how they are split."""
 
     set: Literal["mnist", "fashion_mnist", "digits", "folder"]
@@ -50,6 +41,8 @@ class DataConfig(_Section):
     leave_out_classes: tuple[NonNegativeInt, ...] = ()  # trained without them, to see whether they are noticed later
     binarise: bool = False  # draw each pixel as a coin with its grey as odds, anew at every visit
     fixed_binary_test: bool = False  # of mnist: test on the binary images that published tables are about
+    labelled_images: PositiveInt | None = None  # how many training labels are told, as many a class; None: all
+    label_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0  # which ones; another seed is another draw
 
     @model_validator(mode="after")
     def _fixed_test_of_binary_digits(self) -> Self:
@@ -68,7 +61,7 @@ class DataConfig(_Section):
         return self
 
 
-class VaeObjectiveConfig(_Section):
+class VaeObjectiveConfig(Section):
     """Which bound on log p(x) is maximised, and how its gradient is estimated."""
 
     kl: Literal["closed_form", "sampled"] = "closed_form"  # closed_form: standard normal prior, Gaussian posterior
@@ -90,16 +83,16 @@ class VaeObjectiveConfig(_Section):
         return self
 
 
-class PriorConfig(_Section):
+class PriorConfig(Section):
     """p(z)."""
 
     kind: Literal["standard_normal", "mixture", "vamp", "flow"] = "standard_normal"
-    components: PositiveInt = 100  # mixture: Gaussians; vamp: learned pictures
+    components: PositiveInt = 100  # mixture: Gaussians, with few labels those of each class; vamp: learned pictures
     couplings: PositiveInt = 10  # flow: times [act norm, affine coupling, linear map]
     hidden: PositiveInt = 250  # flow: width of each coupling's network
 
 
-class LadderConfig(_Section):
+class LadderConfig(Section):
     """The layers of latents of nets = "ladder", for each halving of the side, outermost first."""
 
     layers: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (1, 1)  # how many; 0: none at this side
@@ -120,7 +113,7 @@ class LadderConfig(_Section):
         return tuple(reversed(found))
 
 
-class PosteriorConfig(_Section):
+class PosteriorConfig(Section):
     """q(z|x)."""
 
     kind: Literal["diagonal", "full_covariance", "flow"] = "diagonal"
@@ -128,14 +121,14 @@ class PosteriorConfig(_Section):
     hidden: PositiveInt = 128  # flow: width of each coupling's network
 
 
-class GanObjectiveConfig(_Section):
+class GanObjectiveConfig(Section):
     """The two-player game."""
 
     kind: Literal["minimax", "non_saturating", "hinge"] = "non_saturating"
     discriminator_steps: PositiveInt = 1  # discriminator updates for each generator update
 
 
-class VaeConfig(_Section):
+class VaeConfig(Section):
     """A variational autoencoder (Kingma & Welling 2014)."""
 
     family: Literal["vae"]
@@ -150,6 +143,22 @@ class VaeConfig(_Section):
     prior: PriorConfig = PriorConfig()  # ladder: of the top layer
     posterior: PosteriorConfig = PosteriorConfig()
     objective: VaeObjectiveConfig = VaeObjectiveConfig()
+    few_labels: FewLabelsConfig | None = None  # None: labels are not learned
+
+    @model_validator(mode="after")
+    def _few_labels_fit(self) -> Self:
+        if self.few_labels is None:
+            return self
+        if self.conditional != (self.few_labels.kind == "m2"):
+            raise ValueError("few_labels of kind m2 need conditional = true, the other kinds conditional = false")
+        prior = "mixture" if self.few_labels.kind == "m1_m2" else "standard_normal"
+        if self.prior.kind != prior or self.posterior.kind == "flow" or self.nets == "ladder":
+            raise ValueError(
+                f'few_labels of this kind need prior.kind = "{prior}", no flow as posterior, and no ladder'
+            )
+        if self.objective != VaeObjectiveConfig(kl="sampled", warmup_epochs=self.objective.warmup_epochs):
+            raise ValueError('few_labels maximise the plain ELBO: objective.kl = "sampled", and warmup_epochs at most')
+        return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -187,7 +196,7 @@ class VaeConfig(_Section):
         return self
 
 
-class SparsityConfig(_Section):
+class SparsityConfig(Section):
     """What keeps most numbers of a code at zero."""
 
     kind: Literal["none", "l1", "top_k"] = "none"
@@ -196,7 +205,7 @@ class SparsityConfig(_Section):
     warmup_epochs: Annotated[float, Field(ge=0)] = 3.0  # top_k: all numbers at first, fewer until these have passed
 
 
-class CorruptionConfig(_Section):
+class CorruptionConfig(Section):
     """What is done to an image before it is encoded in training; the clean one is what is to come out."""
 
     kind: Literal["none", "gaussian", "masking", "salt_and_pepper"] = "none"
@@ -204,7 +213,7 @@ class CorruptionConfig(_Section):
     share: Share = 0.3  # masking, salt_and_pepper: of the pixels, those that are lost
 
 
-class AutoencoderConfig(_Section):
+class AutoencoderConfig(Section):
     """A network that must pass images through a code: linear (PCA), deep (nonlinear PCA), sparse or denoising."""
 
     family: Literal["autoencoder"]
@@ -226,7 +235,7 @@ class AutoencoderConfig(_Section):
         return self
 
 
-class DensityConfig(_Section):
+class DensityConfig(Section):
     """A density fitted to the codes of a finished autoencoder, from which it can then sample."""
 
     kind: Literal["mixture", "flow"] = "mixture"
@@ -239,7 +248,7 @@ class DensityConfig(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-class GanConfig(_Section):
+class GanConfig(Section):
     """A deep convolutional GAN (Radford et al. 2016)."""
 
     family: Literal["gan"]
@@ -258,7 +267,7 @@ class GanConfig(_Section):
         return self
 
 
-class OptimiserConfig(_Section):
+class OptimiserConfig(Section):
     """Adam, its schedule, and how long it runs."""
 
     epochs: PositiveInt = 20
@@ -272,7 +281,7 @@ class OptimiserConfig(_Section):
     precision: Literal["float32", "bfloat16"] = "float32"  # of the nets; sums of log terms stay in float32
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """What is measured at publication, on test images, from the exported graphs."""
 
     images: PositiveInt = 2000  # a random subset of the test set; all of it where it is smaller
@@ -282,7 +291,7 @@ class EvaluationConfig(_Section):
     map_points: PositiveInt = 400  # encoded test images for the latent map
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """One experiment: a published model or one row of a table."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -304,6 +313,13 @@ class RunConfig(_Section):
                 raise ValueError(
                     f"model.latent_size must be {sum(sizes)}: the layers have {' + '.join(map(str, sizes))}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _few_labels_where_hidden(self) -> Self:
+        learns = isinstance(self.model, VaeConfig) and self.model.few_labels is not None
+        if learns != (self.data.labelled_images is not None):
+            raise ValueError("data.labelled_images and model.few_labels belong together: set both or neither")
         return self
 
     def as_toml_document(self) -> dict[str, Any]:

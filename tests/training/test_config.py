@@ -57,6 +57,13 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ({"data": {"set": "folder"}}, 'data: data.folder belongs with data.set = "folder", and is needed there'),
         ({"data": {"set": "digits", "folder": "x"}}, "data: data.folder belongs with"),
         ({"model": {"family": "gan", "spectral_norm": True}}, "model: spectral_norm replaces"),
+        (
+            {"data": {"set": "digits", "labelled_images": 9}},
+            "data.labelled_images and model.few_labels belong together",
+        ),
+        ({"model": {"family": "vae", "few_labels": {"kind": "m2"}}}, "few_labels of kind m2 need conditional = true"),
+        ({"model": {"family": "vae", "few_labels": {}}}, 'few_labels of this kind need prior.kind = "mixture"'),
+        ({"model": {"family": "vae", "few_labels": {"kind": "m1"}}}, 'objective.kl = "sampled", and warmup_epochs'),
         ({"model": {"family": "vae", "prior": {"kind": "flow"}}}, 'has no closed form: objective.kl = "sampled"'),
         ({"model": {"family": "vae", "posterior": {"kind": "flow"}}}, 'has no closed form: objective.kl = "sampled"'),
         (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from training.config import DataConfig
 from training.data.digits import load_scikit_digits
+from training.data.few_labels import hide_labels
 from training.data.folder import load_folder
 from training.data.mnist import FASHION_MNIST, MNIST, load_published
 from training.data.splits import DataError, DataSplits, ImageSet, without_classes
@@ -23,9 +24,13 @@ def load_splits(config: DataConfig, data_dir: Path | None = None) -> DataSplits:
     """The train, validation and test pictures that `config` asks for, at its size and channels.
 
     `data_dir` holds the named sets, one folder each, and receives downloads; None takes it from the environment
-    variable LATENTSERVE_DATA_DIR, or else `data` under the working directory. Raises DataError with what to do.
+    variable LATENTSERVE_DATA_DIR, or else `data` under the working directory. Raises DataError with what to do. Where
+    `config.labelled_images` says how many training labels are told, the others are not in the answer.
     """
-    return without_classes(_load(config, data_folder(data_dir)), config.leave_out_classes)
+    data = without_classes(_load(config, data_folder(data_dir)), config.leave_out_classes)
+    if config.labelled_images is None:
+        return data
+    return hide_labels(data, config.labelled_images, seed=config.label_seed)
 
 
 def _load(config: DataConfig, where: Path) -> DataSplits:

@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     BINARISATION = 2
     SPLIT = 3
     EVALUATION = 4
+    LABELS = 5
 
 
 def bit_generator(seed: int, purpose: Purpose, *, index: int = 0) -> np.random.Philox:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+HIDDEN = -1
+"""In place of a label that nobody is told."""
+
 
 class DataError(ValueError):
     """The data cannot be had or used as configured; the message says what to do about it."""
@@ -16,7 +19,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Pictures, and the index of each one's class where the set has classes."""
+    """Pictures, and the index of each one's class where the set has classes; `HIDDEN` where it is not told."""
 
     pictures: UInt8[np.ndarray, "n h w c"]
     labels: Int64[np.ndarray, " n"] | None
@@ -44,10 +47,11 @@ class DataSplits:
     """Files that could not be used, each with the reason: "cats/7.jpg: the picture cannot be decoded"."""
 
     def class_counts(self) -> tuple[int, ...]:
-        """Training pictures of each class; empty where the set has no classes."""
+        """Training pictures of each class, of those whose label is told; empty where the set has no classes."""
         if self.classes is None or self.train.labels is None:
             return ()
-        return tuple(int(count) for count in np.bincount(self.train.labels, minlength=len(self.classes)))
+        told = self.train.labels[self.train.labels != HIDDEN]
+        return tuple(int(count) for count in np.bincount(told, minlength=len(self.classes)))
 
     def summary(self, skipped_shown: int = 10) -> str:
         """In words for the console: the sizes of the splits, and which files were skipped, at most `skipped_shown`."""

@@ -52,19 +52,35 @@ class PublishedGraphs:
         return cls(manifest.image, sessions, manifest.prior_of_labels)
 
     def sample(
-        self, count: int, *, latent_size: int, seed: int = SEED, labels: Labels | None = None
+        self,
+        count: int,
+        *,
+        latent_size: int,
+        seed: int = SEED,
+        labels: Labels | None = None,
+        first_index: int = 0,
     ) -> UInt8[np.ndarray, "n h w c"]:
-        """The pictures that the service samples with this seed and, of a conditional model, these labels."""
-        return self.decode(self.prior_latents(count, latent_size=latent_size, seed=seed, labels=labels), labels)
+        """The pictures that the service samples with this seed, from an index on, and of a conditional model with these
+        labels.
+        """
+        latents = self.prior_latents(count, latent_size=latent_size, seed=seed, labels=labels, first_index=first_index)
+        return self.decode(latents, labels)
 
     def prior_latents(
-        self, count: int, *, latent_size: int, seed: int = SEED, labels: Labels | None = None
+        self,
+        count: int,
+        *,
+        latent_size: int,
+        seed: int = SEED,
+        labels: Labels | None = None,
+        first_index: int = 0,
     ) -> Float32[np.ndarray, "n d"]:
         """The latents behind the pictures that the service samples with this seed."""
+        indices = range(first_index, first_index + count)
         if "noise_to_latent" not in self.sessions:
-            return standard_normal(seed, range(count), latent_size)
+            return standard_normal(seed, indices, latent_size)
         size = cast(int, self.sessions["noise_to_latent"].signature.inputs[0].shape[-1])
-        noise = standard_normal(seed, range(count), size)
+        noise = standard_normal(seed, indices, size)
         return self._in_parts("noise_to_latent", {"noise": noise}, labels)["latent"]
 
     def decode(self, latents: Float32[np.ndarray, "n d"], labels: Labels | None = None) -> UInt8[np.ndarray, "n h w c"]:
@@ -89,6 +105,11 @@ class PublishedGraphs:
     def realism(self, pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
         """The discriminator's logit of each picture."""
         return self._in_parts("image_to_realism", {"image": observe(pictures, self.image)})["logit"]
+
+    def most_likely_class(self, pictures: UInt8[np.ndarray, "n h w c"]) -> Labels:
+        """The class of largest q(y|x) of each picture."""
+        logits = self._in_parts("image_to_class", {"image": observe(pictures, self.image)})["logits"]
+        return cast(Labels, logits.argmax(axis=1))
 
     def bounds(
         self, pictures: UInt8[np.ndarray, "n h w c"], *, samples: int, labels: Labels | None = None, seed: int = SEED
@@ -136,6 +157,8 @@ def measure(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dic
     if "image_to_latent" in graphs.sessions:
         found |= _reconstruction(graphs, config, data)
         found |= _codes(graphs, config, data)
+    if "image_to_class" in graphs.sessions:
+        found |= _classification(graphs, config, data)
     if "image_to_realism" in graphs.sessions:
         found |= _discrimination(graphs, config, data)
     return found
@@ -258,6 +281,19 @@ def _codes(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict
         protocol = f"{_of(images, data)}, spoilt as in training (seed {SEED}) and read as 8 bits, to {before:.4f}"
         found["denoising_mse"] = _metric(mean_squared_errors(cleaned, images.pictures), MSE_UNIT, protocol)
     return found
+
+
+def _classification(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
+    """Of q(y|x), on every test picture: it is cheap, and published errors are of all of them."""
+    wrong = graphs.most_likely_class(data.test.pictures) != data.test.labels
+    told = f"{config.data.labelled_images} labels told (seed {config.data.label_seed})"
+    return {
+        "classifier_error": _metric(
+            Average.of(wrong.astype(np.float64)),
+            "fraction",
+            f"the label of largest q(y|x); {_of(data.test, data)}; {told}",
+        )
+    }
 
 
 def _discrimination(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:

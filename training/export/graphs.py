@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -15,12 +15,15 @@ from app.manifest import LABEL, NOISE_PRIORS, GraphRole
 from training.autoencoder.model import Autoencoder
 from training.export.storage import round_weights
 from training.gan.model import GenerativeAdversarialNetwork
+from training.probability.labelled_prior import LabelledMixturePrior
 from training.probability.posterior import GaussianPosterior
 from training.probability.prior import FlowPrior, MixturePrior
+from training.vae.few_labels import FewLabelsModel
 from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
+from training.vae.stacked import StackedVariationalAutoencoder
 
-TrainedModel = Autoencoder | VariationalAutoencoder | GenerativeAdversarialNetwork
+TrainedModel = Autoencoder | VariationalAutoencoder | FewLabelsModel | GenerativeAdversarialNetwork
 Sizes = Mapping[str, int]
 """A number for each varying dimension: `batch`, `samples`."""
 Shapes = Mapping[str, tuple[int | str, ...]]
@@ -60,6 +63,15 @@ class _LatentToImage(nn.Module):
 
     def forward(self, latent: Float[Tensor, "batch size"], label: Labels | None = None) -> Float[Tensor, "batch c h w"]:
         return self.vae.decode(latent, label)
+
+
+class _LabelledNoiseToLatent(nn.Module):
+    def __init__(self, prior: LabelledMixturePrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, noise: Float[Tensor, "batch noise"], label: Labels) -> Float[Tensor, "batch size"]:
+        return self.prior.from_noise(noise, label)
 
 
 class _NoiseToLatent(nn.Module):
@@ -177,6 +189,9 @@ def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_siz
         ]
     if isinstance(model, Autoencoder):
         return _autoencoder_graphs(model, latent, image)
+    if isinstance(model, FewLabelsModel):
+        classifier = Graph("image_to_class", model, image, ("logits",), model.classes)
+        return [*_prior_graphs(model.vae, latent), *_vae_graphs(model.vae, latent, image), classifier]
     return [*_prior_graphs(model, latent), *_vae_graphs(model, latent, image)]
 
 
@@ -198,21 +213,28 @@ def _prior_graphs(vae: VariationalAutoencoder, latent: Shapes) -> list[Graph]:
     prior = vae.prior
     if prior.kind in NOISE_PRIORS:
         return []
+    noise: Shapes = {"noise": ("batch", prior.noise_size)}
+    log_prior = Graph("latent_to_prior", _LatentToPrior(vae), latent, ("log_prior",))
+    if isinstance(prior, LabelledMixturePrior):
+        told: Shapes = {**noise, LABEL: ("batch",)}
+        drawn = Graph("noise_to_latent", _LabelledNoiseToLatent(prior), told, ("latent",), prior.classes)
+        return [drawn, log_prior]
     component = ("component",) if isinstance(prior, MixturePrior) else ()
     back = [Graph("latent_to_noise", _LatentToNoise(prior), latent, ("noise",))] if isinstance(prior, FlowPrior) else []
     return [
-        Graph("noise_to_latent", _NoiseToLatent(vae), {"noise": ("batch", prior.noise_size)}, ("latent",)),
+        Graph("noise_to_latent", _NoiseToLatent(vae), noise, ("latent",)),
         *back,
-        Graph("latent_to_prior", _LatentToPrior(vae), latent, ("log_prior", *component)),
+        replace(log_prior, outputs=("log_prior", *component)),
     ]
 
 
 def _vae_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
-    """The graphs of decoder, encoder and density; with labels where the model is conditional."""
+    """The graphs of decoder, encoder and density; with labels where these are told them."""
     size, classes = vae.latent_size, vae.classes
-    label: Shapes = {LABEL: ("batch",)} if classes else {}
+    told: Shapes = {LABEL: ("batch",)} if classes else {}
+    label: Shapes = {} if isinstance(vae, StackedVariationalAutoencoder) else told
     read: Shapes = {**image, "noise": ("batch", size), **label}
-    weighed: Shapes = {**image, "noise": ("batch", "samples", size), **label}
+    weighed: Shapes = {**image, "noise": ("batch", "samples", size), **told}
     seen: Shapes = {**image, **latent, **label}
     moments = ("mean", "scale") if vae.has_moments else ()
     terms = ("log_likelihood", "log_prior", "log_posterior")
@@ -231,8 +253,9 @@ def _ready(model: TrainedModel) -> TrainedModel:
         if parametrize.is_parametrized(module):
             _settle(module)
     round_weights(ready)  # before what follows from them is computed
-    if isinstance(ready, VariationalAutoencoder):
-        ready.prior = ready.prior.settled()
+    vae = ready.vae if isinstance(ready, FewLabelsModel) else ready
+    if isinstance(vae, VariationalAutoencoder):
+        vae.prior = vae.prior.settled()
     if isinstance(ready, Autoencoder) and ready.density is not None:
         ready.density = ready.density.settled()
     for parameter in ready.parameters():

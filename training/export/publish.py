@@ -30,7 +30,6 @@ from training.export.pictures import write_pictures
 from training.export.to_onnx import write_graph
 from training.export.trained import TrainedRun
 from training.loops.checkpoint import sync_folder
-from training.vae.model import VariationalAutoencoder
 
 MAP_FILE = "map.json"
 OUTLIERS_FILE = "outliers.json"
@@ -96,7 +95,7 @@ def _manifest(
         latent=run.latent_space,
         classes=source.classes if labelled else (),
         class_probabilities=source.class_probabilities if labelled else (),
-        likelihood=run.model.likelihood.spec if isinstance(run.model, VariationalAutoencoder) else None,
+        likelihood=run.vae.likelihood.spec if run.vae else None,
         graphs=tuple(signatures),
         golden=tuple(golden_case(graph, sessions[graph.role]) for graph in graphs),
         parity_error={graph.role: check_parity(graph, sessions[graph.role]) for graph in graphs},

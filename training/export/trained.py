@@ -19,7 +19,9 @@ from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import Plan
 from training.loops.watched import PIXELS as UNIT_PIXELS
+from training.vae.few_labels import FewLabelsModel
 from training.vae.hierarchical import HierarchicalPrior, make_vae
+from training.vae.model import VariationalAutoencoder
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,19 @@ class TrainedRun:
         size = self.config.model.latent_size
         if isinstance(self.model, GenerativeAdversarialNetwork):
             return LatentSpace(size=size, prior="standard_normal")
-        prior = self.model.density if isinstance(self.model, Autoencoder) else self.model.prior
+        prior = self.model.density if isinstance(self.model, Autoencoder) else None
+        if (vae := self.vae) is not None:
+            prior = vae.prior
         if prior is None:
             return LatentSpace(size=size, prior="none")
         layers = prior.layers if isinstance(prior, HierarchicalPrior) else ()
         return LatentSpace(size=size, prior=prior.kind, selectors=prior.selectors, layers=layers)
+
+    @property
+    def vae(self) -> VariationalAutoencoder | None:
+        """The model's VAE, if it has one."""
+        model = self.model.vae if isinstance(self.model, FewLabelsModel) else self.model
+        return model if isinstance(model, VariationalAutoencoder) else None
 
     def graphs(self) -> list[Graph]:
         """The model's graphs, ready to export."""
@@ -108,6 +118,8 @@ def _parameters(net: nn.Module) -> int:
 
 
 def _fresh_model(config: RunConfig, classes: int) -> TrainedModel:
+    if isinstance(config.model, VaeConfig) and config.model.few_labels:
+        return FewLabelsModel.from_config(config.model, config.data, classes=classes)
     if isinstance(config.model, VaeConfig):
         return make_vae(config.model, config.data, classes=classes)
     if isinstance(config.model, AutoencoderConfig):

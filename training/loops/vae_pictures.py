@@ -64,5 +64,5 @@ def draw_samples(
         return
     rows = len(prior_noise) // columns
     label = torch.arange(columns, device=prior_noise.device).repeat(rows)
-    latent = net.prior.from_noise(prior_noise[:rows]).repeat_interleave(columns, dim=0)
-    run.save_picture(name, contact_sheet(as_pictures(net.decode(latent, label)), columns=columns))
+    noise = prior_noise[:rows].repeat_interleave(columns, dim=0)
+    run.save_picture(name, contact_sheet(as_pictures(net.sample(noise, label)), columns=columns))

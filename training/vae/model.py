@@ -166,7 +166,7 @@ class VariationalAutoencoder(nn.Module):
         return output
 
     def _check(self, label: Labels | None) -> None:
-        if (label is None) != (self.label_picture is None):
+        if (label is None) == bool(self.classes):
             raise ValueError("this model needs labels" if label is None else "this model takes no labels")
 
 

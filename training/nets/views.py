@@ -1,0 +1,39 @@
+"""Random views of a picture that leave its class alone: small shifts, rotations, shears and changes of size."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+Images = Float[Tensor, "batch c h w"]
+
+
+def affine_views(
+    image: Images,
+    generator: torch.Generator,
+    *,
+    shift_pixels: float,
+    rotation_degrees: float,
+    shear: float,
+    stretch: float,
+) -> Images:
+    """Each image under an affine map of its own, read bilinearly; what comes in from outside is 0.
+
+    Shifts along both axes, the angle and the shear (in heights) are uniform within ± their bounds; both sides are
+    stretched by one factor within 1 ± `stretch`. Pixels stay in [0, 1].
+    """
+    count, side = len(image), image.shape[-1]
+    uniform = 2 * torch.rand(count, 5, generator=generator) - 1
+    angle = uniform[:, 0] * math.radians(rotation_degrees)
+    size, slant = 1 + stretch * uniform[:, 1], shear * uniform[:, 2]
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    moved = uniform[:, 3:] * (2 * shift_pixels / side)  # in units of half the picture
+    rows = torch.stack(
+        [size * cosine, slant - size * sine, moved[:, 0], size * sine, size * cosine, moved[:, 1]], dim=1
+    )
+    grid = functional.affine_grid(rows.unflatten(1, (2, 3)).to(image.device), list(image.shape), align_corners=False)
+    return functional.grid_sample(image, grid, align_corners=False)
