@@ -25,7 +25,13 @@ FILES = ["card.md", "latent_to_image.onnx", "manifest.json", "preview.png", "run
 VAE_FILES = sorted(
     [
         *FILES,
-        *("image_to_evidence.onnx", "image_to_latent.onnx", "map.json", "outliers.json"),
+        *(
+            "image_to_evidence.onnx",
+            "image_to_latent.onnx",
+            "latent_to_pixel_evidence.onnx",
+            "map.json",
+            "outliers.json",
+        ),
         *("latent_map.png", "aggregate_posterior.png"),
     ]
 )
