@@ -17,7 +17,7 @@ DEVELOPING := .venv/.developing
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check lint train bench smoke schema constraints
+.PHONY: help serve test check lint train bench smoke pictures schema constraints
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +49,9 @@ bench: $(DEVELOPING) ## measure against peers and limits, 25 minutes (BENCH=--qu
 
 smoke: ## serve from a bare environment, not as root and from a tree that cannot be written, and ask for pictures
 	$(PYTHON) .ci/smoke.py
+
+pictures: $(DEVELOPING) ## make the README's pictures anew (needs Chromium)
+	$(BIN)/python -m tests.explorer.pictures
 
 schema: $(SERVING) ## write models/manifest.schema.json anew from app/manifest.py
 	$(BIN)/python -m app.manifest > models/manifest.schema.json.new

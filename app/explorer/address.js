@@ -18,9 +18,17 @@ const USUAL = { a: "i0", b: "i1", c: "i2", d: "i3" };
 const FLAGS = ["loop", "typical"];
 /** What is accepted of each number, from … to. */
 const BOUNDS = {
-  seed: [0, Number.MAX_SAFE_INTEGER], count: [1, 256], temperature: [0, 10], truncation: [0.01, 10],
-  label: [0, 1e6], t: [0, 1], x: [0, 1], y: [0, 1], steps: [2, 64], distance: [0, 1],
-}; // prettier-ignore
+  seed: [0, Number.MAX_SAFE_INTEGER],
+  count: [1, 256],
+  temperature: [0, 10],
+  truncation: [0.01, 10],
+  label: [0, 1e6],
+  t: [0, 1],
+  x: [0, 1],
+  y: [0, 1],
+  steps: [2, 64],
+  distance: [0, 1],
+};
 const WHOLE = new Set(["seed", "count", "label", "steps"]);
 const CHOICES = { path: ["linear", "spherical", "prior"], via: ["glide", "square", "place"] };
 
@@ -44,7 +52,13 @@ export function write(model, state, start) {
 /** What an address says, places still as codes; what it says wrongly is left out. @param {string} hash */
 export function read(hash) {
   const said = new URLSearchParams(hash.replace(/^#/, ""));
-  const found = { model: said.get("model"), values: {}, codes: {}, film: list(said, "film"), terms: list(said, "terms") };
+  const found = {
+    model: said.get("model"),
+    values: {},
+    codes: {},
+    film: list(said, "film"),
+    terms: list(said, "terms"),
+  };
   for (const name of NUMBERS) {
     const number = Number(said.get(name) ?? NaN);
     const [low, high] = BOUNDS[name];
@@ -56,7 +70,9 @@ export function read(hash) {
   }
   for (const name of FLAGS) if (said.has(name)) found.values[name] = said.get(name) === "yes";
   for (const name of PLACES) if (said.has(name)) found.codes[name] = said.get(name);
-  const locked = list(said, "locked").map(Number).filter((number) => Number.isInteger(number) && number >= 0);
+  const locked = list(said, "locked")
+    .map(Number)
+    .filter((number) => Number.isInteger(number) && number >= 0);
   if (locked.length) found.values.locked = locked;
   return found;
 }
@@ -85,8 +101,14 @@ function code(at, state) {
 }
 
 function isOfGrid({ origin }, { seed, count, temperature, truncation, label }) {
-  return Boolean(origin) && origin.seed === seed && origin.index < count && origin.label === label &&
-    origin.temperature === temperature && origin.truncation === truncation; // prettier-ignore
+  return (
+    Boolean(origin) &&
+    origin.seed === seed &&
+    origin.index < count &&
+    origin.label === label &&
+    origin.temperature === temperature &&
+    origin.truncation === truncation
+  );
 }
 
 function decode(text, grid, size) {
@@ -99,7 +121,9 @@ function decode(text, grid, size) {
 
 /** A term: its weight, then its places or the name of its direction, all behind `*`. */
 function termCode({ weight, places, direction }, state) {
-  const parts = direction ? [`d${toBase64Url(new TextEncoder().encode(direction))}`] : places.map((at) => code(at, state));
+  const parts = direction
+    ? [`d${toBase64Url(new TextEncoder().encode(direction))}`]
+    : places.map((at) => code(at, state));
   return [String(weight).replace(".", "_"), ...parts].join("*");
 }
 
@@ -134,7 +158,10 @@ function fromText(text) {
 }
 
 function toBase64Url(bytes) {
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 }
 
 function fromBase64Url(text) {

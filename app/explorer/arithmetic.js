@@ -1,6 +1,6 @@
 /** Arithmetic: a sum of places, each with a weight; several places in one term are their mean. */
 
-import { button, checkbox, choice, h, signed, unique } from "./dom.js";
+import { button, checkbox, choice, h, refill, signed } from "./dom.js";
 import { changed } from "./history.js";
 import { Live } from "./live.js";
 import { asPoint, place } from "./places.js";
@@ -14,45 +14,81 @@ export function arithmetic(session) {
   const { history } = session;
   const tray = h("ol.terms", { "aria-label": "Terms of the sum" });
   const change = (terms) => history.commit({ terms });
-  const fill = ({ terms }) => tray.replaceChildren(...terms.map((term, index) => termRow(session, term, index, change)), hint(terms));
+  const fill = ({ terms }) => {
+    const rows = terms.map((term, index) => termRow(session, term, index, change));
+    refill(tray, rows.length ? rows : [h("li.quiet.empty", {}, "The sum is empty.")]);
+  };
   history.on((now, was) => changed(now, was, "terms") && fill(now));
   fill(session.state);
   drop(tray, (at) => session.addTerm(at));
-  const element = h("div", {},
-    h("p.quiet.help", {}, "Add pictures with “Add to sum”, by dragging, or with S on a picture. Give some a negative weight: smile − neutral + face."),
+  const element = h(
+    "div",
+    {},
+    h(
+      "p.quiet.help",
+      {},
+      "Add pictures with “To sum”, by dragging, or with S on a picture. Give some a negative weight: smile − neutral + face.",
+    ),
     tray,
-    h("div.bar", {},
+    h(
+      "div.bar",
+      {},
       button("Add the stage’s picture", () => session.shown() && session.addTerm(session.shown())),
       directionChoice(session),
       button("Clear", () => change([])),
       typical(session),
     ),
     answer(session),
-  ); // prettier-ignore
+  );
   return { id: "arithmetic", title: "Arithmetic", element };
-}
-
-function hint(terms) {
-  return terms.length ? "" : h("li.quiet.empty", {}, "The sum is empty.");
 }
 
 /** @param {Term} term */
 function termRow(session, term, index, change) {
   const { terms } = session.state;
   const replace = (changedTerm) => change(session.state.terms.map((other, at) => (at === index ? changedTerm : other)));
-  const weight = h("input", { type: "number", step: 0.1, min: -10, max: 10, value: term.weight, id: unique("weight"), required: true });
-  weight.addEventListener("change", () => weight.reportValidity() && replace({ ...term, weight: weight.valueAsNumber }));
+  const weight = h("input", {
+    type: "number",
+    step: 0.1,
+    min: -10,
+    max: 10,
+    value: term.weight,
+    required: true,
+    "aria-label": `Weight of term ${index + 1}`,
+  });
+  weight.addEventListener(
+    "change",
+    () => weight.reportValidity() && replace({ ...term, weight: weight.valueAsNumber }),
+  );
   const what = term.direction
     ? h("span.direction", {}, term.direction)
-    : h("span.places", {}, ...term.places.map((at, number) => thumb(session, at, { name: `Term ${index + 1}, picture ${number + 1}`, pick: () => session.show(at) })));
-  const more = !term.direction && button("Mean with the stage", () => session.shown() && replace({ ...term, places: [...term.places, session.shown()] }), { className: "small" });
-  const row = h("li.term", {},
-    h("label.visually-hidden", { htmlFor: weight.id }, `Weight of term ${index + 1}`), weight,
-    h("span", { "aria-hidden": "true" }, "×"), what,
+    : h(
+        "span.places",
+        {},
+        ...term.places.map((at, number) =>
+          thumb(session, at, { name: `Term ${index + 1}, picture ${number + 1}`, pick: () => session.show(at) }),
+        ),
+      );
+  const more =
+    !term.direction &&
+    button(
+      "Mean with the stage",
+      () => session.shown() && replace({ ...term, places: [...term.places, session.shown()] }),
+      { className: "small" },
+    );
+  const row = h(
+    "li.term",
+    {},
+    weight,
+    h("span", { "aria-hidden": "true" }, "×"),
+    what,
     term.places.length > 1 && h("span.quiet", {}, `mean of ${term.places.length}`),
     more,
-    button("Remove", () => change(terms.filter((_, at) => at !== index)), { className: "small", "aria-label": `Remove term ${index + 1}` }),
-  ); // prettier-ignore
+    button("Remove", () => change(terms.filter((_, at) => at !== index)), {
+      className: "small",
+      "aria-label": `Remove term ${index + 1}`,
+    }),
+  );
   if (!term.direction) drop(row, (at) => replace({ ...term, places: [...term.places, at] }));
   return row;
 }
@@ -90,18 +126,33 @@ function answer(session) {
     const at = place(latent, label);
     result.replaceChildren(
       h("div.slot.is-sum", {}, h("span.badge", { "aria-hidden": "true" }, "="), picture(session, at)),
-      h("div", {},
-        h("p", {}, typeof density === "number" ? `Log prior ${signed(density, 1)} nats${compared(session, density)}` : ""),
-        h("div.bar", {}, button("Show on stage", () => session.show(at)), button("Set A to it", () => session.setA(at)), button("Set B to it", () => session.setB(at))),
+      h(
+        "div",
+        {},
+        h(
+          "p",
+          {},
+          typeof density === "number" ? `Log prior ${signed(density, 1)} nats${compared(session, density)}` : "",
+        ),
+        h(
+          "div.bar",
+          {},
+          button("Show on the stage", () => session.show(at)),
+          button("Set A to it", () => session.setA(at)),
+          button("Set B to it", () => session.setB(at)),
+        ),
       ),
-    ); // prettier-ignore
+    );
   };
   const ask = ({ terms, typical: scaled }) => {
     if (terms.every(({ direction }) => direction)) return void result.replaceChildren();
     const normal = session.model.latent.prior === "standard_normal";
-    const label = terms.find(({ places }) => places.length)?.places[0].label ?? null;
-    const options = { renormalize: scaled && normal ? "typical" : "none", ...(label === null ? {} : { label }) };
-    live.wish((signal) => session.client.arithmetic(session.ref, terms.map(asTerm), { ...options, signal }), (found) => show(found, label));
+    const label = session.labelOf(terms.find(({ places }) => places.length).places[0]);
+    const options = { renormalize: scaled && normal ? "typical" : "none", label };
+    live.wish(
+      (signal) => session.client.arithmetic(session.ref, terms.map(asTerm), { ...options, signal }),
+      (found) => show(found, label),
+    );
   };
   history.on((now, was) => changed(now, was, "terms", "typical") && ask(now));
   ask(session.state);
@@ -112,7 +163,13 @@ function answer(session) {
 function compared({ model, size }, density) {
   if (model.latent.prior !== "standard_normal") return ".";
   const usual = (-size / 2) * (1 + Math.log(2 * Math.PI));
-  const words = Math.abs(density - usual) < 0.5 ? "as usual places have" : `usual places have about ${signed(usual, 1)}`;
-  const where = density - usual > 0.5 ? ": this one lies nearer to the centre" : usual - density > 0.5 ? ": this one lies further out" : "";
+  const words =
+    Math.abs(density - usual) < 0.5 ? "as usual places have" : `usual places have about ${signed(usual, 1)}`;
+  const where =
+    density - usual > 0.5
+      ? ": this one lies nearer to the centre"
+      : usual - density > 0.5
+        ? ": this one lies further out"
+        : "";
   return `, ${words}${where}.`;
 }

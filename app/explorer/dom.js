@@ -16,7 +16,7 @@ export function h(kind, properties = {}, ...children) {
 }
 
 function set(element, name, value) {
-  if (value === null || value === undefined || value === false) return;
+  if (value === null || value === undefined || (value === false && name !== "draggable")) return;
   if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
   else if (name in element && name !== "list" && name !== "form") element[name] = value;
   else element.setAttribute(name, value === true ? "" : String(value));
@@ -34,6 +34,12 @@ export function unique(word) {
 export function field(text, control, ...beside) {
   control.id ||= unique("field");
   return h("div.field", {}, h("label", { htmlFor: control.id }, text), h("div.row", {}, control, ...beside));
+}
+
+/** A label with its control, side by side. */
+export function inline(text, control) {
+  control.id ||= unique("field");
+  return h("span.inline", {}, h("label", { htmlFor: control.id }, text), control);
 }
 
 /**
@@ -80,11 +86,28 @@ export function choice(options, chosen, onchange) {
 
 /** A number with its digits after the point and a real minus sign. */
 export function signed(number, digits) {
-  return number.toFixed(digits).replace(/^-0(\.0*)?$/, "0$1").replace("-", "−");
+  return number
+    .toFixed(digits)
+    .replace(/^-0(\.0*)?$/, "0$1")
+    .replace("-", "−");
 }
 
+/** A button that does something. */
 export function button(text, onclick, properties = {}) {
   return h("button", { type: "button", onclick, ...properties }, text);
+}
+
+/** Give an element other content; whoever was in it by keyboard stays at what has the same name. */
+export function refill(container, children) {
+  const inside = container.contains(document.activeElement);
+  const name = inside ? document.activeElement.getAttribute("aria-label") : null;
+  container.replaceChildren(...children);
+  if (!inside) return;
+  const named = [...container.querySelectorAll("[aria-label]")].find(
+    (child) => child.getAttribute("aria-label") === name,
+  );
+  const open = container.querySelector("button:enabled, input:enabled");
+  (named && !named.disabled ? named : open)?.focus();
 }
 
 /** A file, saved by the browser under a name. @param {Blob} blob */

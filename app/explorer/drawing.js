@@ -7,7 +7,12 @@ const PEN = 20;
 
 /** @param {(canvas: HTMLCanvasElement) => void} drawn called after every stroke */
 export function drawing(drawn, { ink = "#fff", paper = "#000" } = {}) {
-  const canvas = h("canvas.drawing", { width: SIDE, height: SIDE, role: "img", "aria-label": "A place to draw with a pointer; without one, pick a file" });
+  const canvas = h("canvas.drawing", {
+    width: SIDE,
+    height: SIDE,
+    role: "img",
+    "aria-label": "A place to draw with a pointer; without one, pick a file",
+  });
   const context = canvas.getContext("2d");
   let strokes = [];
   const repaint = () => {
@@ -36,8 +41,18 @@ export function drawing(drawn, { ink = "#fff", paper = "#000" } = {}) {
     if (kept.length) drawn(canvas);
   };
   repaint();
-  return h("div.draw", {}, canvas, h("div.bar", {},
-    button("Undo stroke", () => keep(strokes.slice(0, -1))), button("Clear", () => keep([])))); // prettier-ignore
+  return h(
+    "div.draw",
+    {},
+    h("p.quiet", { "aria-hidden": "true" }, "Draw here"),
+    canvas,
+    h(
+      "div.bar",
+      {},
+      button("Undo stroke", () => keep(strokes.slice(0, -1))),
+      button("Clear", () => keep([])),
+    ),
+  );
 }
 
 function line(context, [first, ...rest]) {

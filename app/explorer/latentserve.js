@@ -22,7 +22,10 @@
 
 /** Why a call was refused, or that nobody answered (`status` 0). */
 export class Problem extends Error {
-  /** @param {{title: string, detail?: string, status?: number, code?: string, request_id?: string|null, errors?: object[]}} said */
+  /**
+   * @param {{title: string, detail?: string, status?: number, code?: string, request_id?: string|null,
+   *   errors?: object[]}} said
+   */
   constructor({ title, detail = "", status = 0, code = "unreachable", request_id = null, errors = [] }) {
     super(detail ? `${title}: ${detail}` : title);
     this.name = "Problem";
@@ -66,13 +69,14 @@ export class LatentServe {
     return this.#json(path(name), { signal });
   }
 
-  /** Held-out pictures as points: `{projection, classes, points: [{x, y, label, latent}]}`. @returns {Promise<object>} */
+  /** Held-out pictures as points: `{projection, classes, points: [{x, y, label, latent}]}`. */
   map(name, { signal } = {}) {
     return this.#json(path(name, "map"), { signal });
   }
 
   /**
    * Images of a seed. Image i is the same bytes at any count.
+   * @param {string} name the model, `name` or `name@version`
    * @param {{count?: number, seed?: number|null, temperature?: number, truncation?: number|null,
    *   label?: number|string|null, signal?: AbortSignal}} [wish]
    * @returns {Promise<{seed: number, images: {index: number, png: string, latent: number[], label?: *}[]}>}
@@ -88,13 +92,14 @@ export class LatentServe {
 
   /**
    * Latents to pixels: the quick way, raw numbers both ways.
+   * @param {string} name
    * @param {ArrayLike<number>[]} latents
    * @param {{labels?: (number|string)[] | null, signal?: AbortSignal}} [options] labels: one each, on conditional models
    * @returns {Promise<Pixels[]>}
    */
   async decode(name, latents, { labels = null, signal } = {}) {
-    const body = labels ? latentsJson(latents, labels) : floats(latents);
-    const response = await this.#send(path(name, "decode"), { signal, body, query: { format: "raw" } });
+    const query = { format: "raw", label: labels?.join(",") };
+    const response = await this.#send(path(name, "decode"), { signal, body: floats(latents), query });
     const [count, height, width, channels] = response.headers.get("X-Shape").split(",").map(Number);
     const all = new Uint8Array(await response.arrayBuffer());
     const size = height * width * channels;
@@ -105,7 +110,8 @@ export class LatentServe {
 
   /** Latents as one PNG, or a sheet of several, with its receipt. @returns {Promise<Blob>} */
   decodePng(name, latents, { labels = null, signal } = {}) {
-    return this.#blob(path(name, "decode"), { signal, body: latentsJson(latents, labels), query: { format: "png" } });
+    const query = { format: "png", label: labels?.join(",") };
+    return this.#blob(path(name, "decode"), { signal, body: floats(latents), query });
   }
 
   /** Where pictures lie: `{mean, scale, draws}` each. @returns {Promise<object[]>} */
@@ -122,19 +128,24 @@ export class LatentServe {
 
   /**
    * The frames of a walk through points; with `format` "gif", "webp", "apng" or "png" the file.
+   * @param {string} name
    * @param {Point[]} points
-   * @param {{steps?: number, path?: string, loop?: boolean, format?: string, signal?: AbortSignal}} [wish]
+   * @param {{steps?: number, path?: string, loop?: boolean, label?: number|string|null, format?: string,
+   *   signal?: AbortSignal}} [wish]
    * @returns {Promise<object | Blob>}
    */
   interpolate(name, points, { signal, format = "json", ...wish } = {}) {
     const call = { signal, body: { points, ...present(wish) }, query: { format } };
-    return format === "json" ? this.#json(path(name, "interpolate"), call) : this.#blob(path(name, "interpolate"), call);
+    return format === "json"
+      ? this.#json(path(name, "interpolate"), call)
+      : this.#blob(path(name, "interpolate"), call);
   }
 
   /**
    * The image at a weighted sum of points: `{png, latent, log_prior_nats}`.
+   * @param {string} name
    * @param {Term[]} terms
-   * @param {{renormalize?: "none" | "typical", signal?: AbortSignal}} [wish]
+   * @param {{renormalize?: "none" | "typical", label?: number|string|null, signal?: AbortSignal}} [wish]
    */
   async arithmetic(name, terms, { signal, ...wish } = {}) {
     const body = { terms, ...present(wish) };
@@ -151,6 +162,12 @@ export class LatentServe {
   async realism(name, picture, { signal, ...options } = {}) {
     const wish = { signal, body: pictureBody(picture), query: options };
     return (await this.#json(path(name, "realism"), wish)).realism[0];
+  }
+
+  /** Which class a picture is of: `{label, probabilities}`, in the order of the model's `classes`. */
+  async classify(name, picture, { signal, ...options } = {}) {
+    const wish = { signal, body: pictureBody(picture), query: options };
+    return (await this.#json(path(name, "classify"), wish)).classifications[0];
   }
 
   /** A PNG made here, made again from its receipt; a Problem when the bytes would differ. @returns {Promise<Blob>} */
@@ -196,10 +213,6 @@ function path(name, operation) {
 
 function present(options) {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null && value !== undefined));
-}
-
-function latentsJson(latents, labels) {
-  return { latents: latents.map((latent) => Array.from(latent)), ...(labels ? { label: labels } : {}) };
 }
 
 /** float32, little-endian, one latent after another. @returns {Uint8Array} */

@@ -12,7 +12,7 @@ import { place } from "./places.js";
 import { opened } from "./opening.js";
 import { readReceipt, restoring } from "./receipts.js";
 import { samples } from "./samples.js";
-import { INITIAL } from "./session.js";
+import { INITIAL, indexOf } from "./session.js";
 import { sliders } from "./sliders.js";
 import { square } from "./square.js";
 import { recent, stage } from "./stage.js";
@@ -71,16 +71,22 @@ async function begin() {
 
 const refOf = ({ name, version }) => `${name}@${version}`;
 
-/** The model that can do most; among equals that with the largest latent space. */
+/** The model that most of the page works with; among equals that with the largest latent space. */
 function best(models) {
-  const worth = ({ capabilities, latent }) => 1e6 * capabilities.length + latent.size;
+  const tools = ["sample", "encode", "score"];
+  const worth = ({ capabilities, latent }) =>
+    1e6 * tools.filter((tool) => capabilities.includes(tool)).length + latent.size;
   return models.reduce((one, other) => (worth(other) > worth(one) ? other : one));
 }
 
 function chooser(models) {
   const options = models.map((model) => {
     const failed = model.status !== "ready";
-    return h("option", { value: refOf(model), disabled: failed, title: failed ? model.reason : "" }, (model.title ?? model.name) + (failed ? " (failed)" : ""));
+    return h(
+      "option",
+      { value: refOf(model), disabled: failed, title: failed ? model.reason : "" },
+      (model.title ?? model.name) + (failed ? " (failed)" : ""),
+    );
   });
   const select = document.querySelector("#model");
   select.replaceChildren(...options);
@@ -113,9 +119,9 @@ function build(shown) {
   document.querySelector("#model").value = shown.ref;
   document.querySelector("#summary").textContent = shown.manifest.summary;
   document.title = `${shown.model.title} · LatentServe`;
-  areas.stage.replaceChildren(stage(shown));
+  areas.stage.replaceChildren(...(shown.can("decode") ? [stage(shown)] : []));
   areas.tools.replaceChildren(tabs(shown, panels));
-  areas.more.replaceChildren(recent(shown), code(shown, notices));
+  areas.more.replaceChildren(...(shown.can("decode") ? [recent(shown)] : []), code(shown, notices));
 }
 
 function keepAddress(shown) {
@@ -134,11 +140,21 @@ function keepAddress(shown) {
 /** Pages without a model say what to do. */
 function empty(models) {
   const failed = models.map(({ name, reason }) => h("li", {}, `${name}: ${reason}`));
-  areas.stage.replaceChildren(h("section.stage.empty", {},
-    h("h2", {}, "No model is published yet"),
-    h("p", {}, "Publish one with ", h("code", {}, "python -m training publish runs/NAME"), " and load this page again."),
-    failed.length ? h("ul", {}, ...failed) : "",
-  )); // prettier-ignore
+  areas.stage.replaceChildren(
+    h(
+      "section.stage.empty",
+      {},
+      h("h2", {}, "No model is published yet"),
+      h(
+        "p",
+        {},
+        "Publish one with ",
+        h("code", {}, "python -m training publish runs/NAME"),
+        " and load this page again.",
+      ),
+      failed.length ? h("ul", {}, ...failed) : "",
+    ),
+  );
   areas.tools.replaceChildren();
 }
 
@@ -160,14 +176,20 @@ async function bringBack(receipt, file) {
   const said = read("");
   if (sampling) Object.assign(said.values, defined(sampling));
   await open(model, said);
-  const at = latent ? place(latent, label) : session.state.grid[index ?? 0];
+  const at = latent ? place(latent, indexOf(session.model.classes, label)) : session.state.grid[index ?? 0];
   if (latent) session.show(at);
   else if (at) session.setA(at);
   const instead = picture ? [button("Look at it as a picture", () => look(file), { className: "small" })] : [];
-  await client.replay(file).then(
-    () => notices.say("That picture was made here: this is what made it, and the service makes the same bytes again.", ...instead),
-    notices.failed,
-  );
+  await client
+    .replay(file)
+    .then(
+      () =>
+        notices.say(
+          "That picture was made here: this is what made it, and the service makes the same bytes again.",
+          ...instead,
+        ),
+      notices.failed,
+    );
 }
 
 const defined = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));

@@ -12,11 +12,12 @@ export function map(session) {
   if (!session.manifest.map || !session.can("decode")) return null;
   const element = h("div", {});
   let chart = null;
-  const load = () => session.attempt(async () => {
-    const found = await session.client.map(session.ref, { signal: session.stopped.signal });
-    chart = new Chart(session, found);
-    element.replaceChildren(chart.element);
-  }); // prettier-ignore
+  const load = () =>
+    session.attempt(async () => {
+      const found = await session.client.map(session.ref, { signal: session.stopped.signal });
+      chart = new Chart(session, found);
+      element.replaceChildren(chart.element);
+    });
   let loading = null;
   return { id: "map", title: "Map", element, shown: () => (loading ??= load()) };
 }
@@ -29,19 +30,27 @@ class Chart {
     this.session = session;
     this.classes = classes ?? [];
     this.plane = projection === "latent" && session.size === 2;
-    this.points = points.map((point) => ({ ...point, place: place(point.latent, session.takesLabels ? point.label : null) }))
-      .sort((one, other) => one.label - other.label || one.x - other.x); // prettier-ignore
+    this.points = points
+      .map((point) => ({ ...point, place: place(point.latent, session.classes.length ? point.label : null) }))
+      .sort((one, other) => one.label - other.label || one.x - other.x);
     this.box = bounds(points);
     this.canvas = h("canvas", { "aria-hidden": "true" });
     this.manifold = h("canvas.manifold", { hidden: true, width: 1, height: 1, "aria-hidden": "true" });
     this.element = h("div", {}, this.#help(projection), this.#surface(), this.#legend(), this.#walk());
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw(), { signal: session.stopped.signal });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw(), {
+      signal: session.stopped.signal,
+    });
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
   #help(projection) {
-    const what = projection === "latent" ? "their two latent numbers" : "the two directions in which their latents vary most";
-    return h("p.quiet.help", {}, `${this.points.length} held-out pictures by ${what}. Point at one to decode it; a click sets A, Shift and click B.`);
+    const what =
+      projection === "latent" ? "their two latent numbers" : "the two directions in which their latents vary most";
+    return h(
+      "p.quiet.help",
+      {},
+      `${this.points.length} held-out pictures by ${what}. Point at one to decode it; a click sets A, Shift and click B.`,
+    );
   }
 
   #surface() {
@@ -94,7 +103,8 @@ class Chart {
       item.firstChild.after(h(`span.mark.class-${label % 10}`, { "aria-hidden": String(glyph !== name) }, glyph));
       return h("li", {}, item);
     });
-    const manifold = this.plane && checkbox("Show the images of the whole plane", false, (yes) => this.#showManifold(yes));
+    const manifold =
+      this.plane && checkbox("Show the images of the whole plane", false, (yes) => this.#showManifold(yes));
     return h("div", {}, h("ul.legend", { "aria-label": "Classes" }, ...items), manifold);
   }
 
@@ -106,12 +116,30 @@ class Chart {
 
   /** The same by keyboard: a slider from picture to picture, and buttons that set the ends. */
   #walk() {
-    const words = (index) => `${this.classes[this.points[index].label] ?? "picture"}, ${index + 1} of ${this.points.length}`;
+    const words = (index) =>
+      `${this.classes[this.points[index].label] ?? "picture"}, ${index + 1} of ${this.points.length}`;
     const go = (index) => this.#look(this.points[index]);
-    const walk = slider({ label: "Picture", min: 0, max: this.points.length - 1, step: 1, value: 0, words, oninput: go });
+    const walk = slider({
+      label: "Picture",
+      min: 0,
+      max: this.points.length - 1,
+      step: 1,
+      value: 0,
+      words,
+      oninput: go,
+    });
     const chosen = () => this.points[walk.input.valueAsNumber].place;
-    return h("div.controls", {}, walk.element, h("div.bar", {},
-      button("Set A to it", () => this.#take(chosen(), "a")), button("Set B to it", () => this.#take(chosen(), "b")))); // prettier-ignore
+    return h(
+      "div.controls",
+      {},
+      walk.element,
+      h(
+        "div.bar",
+        {},
+        button("Set A to it", () => this.#take(chosen(), "a")),
+        button("Set B to it", () => this.#take(chosen(), "b")),
+      ),
+    );
   }
 
   #showManifold(yes) {
@@ -146,14 +174,17 @@ class Chart {
     context.scale(scale, scale);
     Object.assign(context, { textAlign: "center", textBaseline: "middle" });
     const style = getComputedStyle(this.element);
+    this.halo = style.getPropertyValue("--card");
     const color = (label) => style.getPropertyValue(`--class-${label % 10}`);
-    for (const point of this.points) if (!this.#hidden.has(point.label)) this.#mark(context, point, color(point.label), "600 12px");
+    for (const point of this.points)
+      if (!this.#hidden.has(point.label)) this.#mark(context, point, color(point.label), "600 12px");
     if (this.#chosen) this.#ring(context, this.#chosen, style.color);
   }
 
   #mark(context, point, color, font) {
     context.font = `${font} system-ui, sans-serif`;
-    context.fillStyle = color;
+    Object.assign(context, { fillStyle: color, strokeStyle: this.halo, lineWidth: 3 });
+    context.strokeText(this.#glyph(point.label), this.#x(point.x), this.#y(point.y));
     context.fillText(this.#glyph(point.label), this.#x(point.x), this.#y(point.y));
   }
 
@@ -171,5 +202,10 @@ function bounds(points) {
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
   const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const [marginX, marginY] = [0.05 * (right - left) || 1, 0.05 * (high - low) || 1];
-  return { left: left - marginX, top: high + marginY, width: right - left + 2 * marginX, height: high - low + 2 * marginY };
+  return {
+    left: left - marginX,
+    top: high + marginY,
+    width: right - left + 2 * marginX,
+    height: high - low + 2 * marginY,
+  };
 }

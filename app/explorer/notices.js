@@ -14,8 +14,12 @@ export class Notices {
   /** A problem: its title, what it says, and the request id that the service's log has. @param {Error} error */
   failed(error) {
     const id = error.requestId && h("code", {}, error.requestId);
-    this.#add("problem", h("strong", {}, error.title ?? "Something went wrong"), h("p", {}, error.detail || (error.title ? error.detail : error.message) || ""),
-      id && h("p.quiet", {}, "Request ", id)); // prettier-ignore
+    this.#add(
+      "problem",
+      h("strong", {}, error.title ?? "Something went wrong"),
+      h("p", {}, error.detail || (error.title ? error.detail : error.message) || ""),
+      id && h("p.quiet", {}, "Request ", id),
+    );
   }
 
   /** Something worth knowing. @param {string} text @param {...HTMLElement} more */
@@ -26,7 +30,9 @@ export class Notices {
   #add(kind, ...content) {
     const close = button("Close", () => notice.remove(), { className: "small" });
     const notice = h(`div.notice.is-${kind}`, {}, h("div", {}, ...content), close);
-    const same = [...this.region.children].find((other) => other.firstChild.firstChild.textContent === notice.firstChild.firstChild.textContent);
+    const same = [...this.region.children].find(
+      (other) => other.firstChild.firstChild.textContent === notice.firstChild.firstChild.textContent,
+    );
     if (same) same.replaceWith(notice);
     else this.region.append(notice);
     while (this.region.children.length > MOST_SHOWN) this.region.firstElementChild.remove();
@@ -36,13 +42,22 @@ export class Notices {
 /** Ask for an API key. @returns {Promise<string|null>} null when it was not given */
 export function askForKey() {
   const input = h("input", { type: "password", autocomplete: "off", required: true });
-  const dialog = h("dialog.key", { "aria-labelledby": "key-title" },
-    h("form", { method: "dialog" },
+  const dialog = h(
+    "dialog.key",
+    { "aria-labelledby": "key-title" },
+    h(
+      "form",
+      { method: "dialog" },
       h("h2", { id: "key-title" }, "This service asks for a key"),
       field("API key", input),
-      h("div.bar", {}, h("button.primary", { value: "yes" }, "Use it"), h("button", { value: "no", formNoValidate: true }, "Cancel")),
+      h(
+        "div.bar",
+        {},
+        h("button.primary", { value: "yes" }, "Use it"),
+        h("button", { value: "no", formNoValidate: true }, "Cancel"),
+      ),
     ),
-  ); // prettier-ignore
+  );
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {

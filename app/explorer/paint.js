@@ -45,7 +45,8 @@ export async function pixelsOf(source, channels) {
   const { data, width, height } = context.getImageData(0, 0, canvas.width, canvas.height);
   const kept = new Uint8Array(width * height * channels);
   for (let pixel = 0; pixel < width * height; pixel += 1) {
-    for (let channel = 0; channel < channels; channel += 1) kept[channels * pixel + channel] = data[4 * pixel + channel];
+    for (let channel = 0; channel < channels; channel += 1)
+      kept[channels * pixel + channel] = data[4 * pixel + channel];
   }
   return { data: kept, width, height, channels };
 }

@@ -56,12 +56,12 @@ export function inSquare([a, b, c, d], x, y, kind) {
 /**
  * A neighbour of a latent: √(1−d²)·z + d·ε, which leaves a standard normal prior as it is, d from 0 (the same) to
  * 1 (a stranger). Locked dimensions stay.
- * @param {Float32Array} latent @param {number} distance @param {Set<number>} locked @param {() => number} normal
+ * @param {Float32Array} latent @param {number} distance @param {Set<number>} locked @param {() => number} draw standard normal
  */
-export function child(latent, distance, locked, normal) {
+export function child(latent, distance, locked, draw) {
   const kept = Math.sqrt(1 - distance * distance);
   return latent.map((value, index) => {
-    const drawn = kept * value + distance * normal();
+    const drawn = kept * value + distance * draw();
     return locked.has(index) ? value : drawn;
   });
 }
@@ -90,8 +90,8 @@ function dot(a, b) {
 }
 
 /** A place as the API takes it: its seed where that says all, else its coordinates. @param {Place} from */
-export function asPoint({ latent, origin }) {
-  if (origin && origin.temperature === 1 && origin.truncation === null && origin.label === null) {
+export function asPoint({ latent, label, origin }) {
+  if (origin && label === null && origin.temperature === 1 && origin.truncation === null) {
     return { seed: origin.seed, index: origin.index };
   }
   return { latent: Array.from(latent) };

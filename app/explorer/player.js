@@ -55,7 +55,9 @@ export class Player {
   #frames() {
     const count = Math.max(8, Math.min(FRAMES, Math.floor(MOST_NUMBERS / this.session.pictureSize)));
     const start = { ...this.session.state, via: "glide" };
-    const places = Array.from({ length: count }, (_, index) => this.session.shown({ ...start, t: index / (count - 1) }));
+    const places = Array.from({ length: count }, (_, index) =>
+      this.session.shown({ ...start, t: index / (count - 1) }),
+    );
     return this.session.decode(places, this.session.stopped.signal);
   }
 

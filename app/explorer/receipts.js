@@ -38,9 +38,10 @@ export function restoring(receipt) {
   if (first.latent) {
     return { model, sampling: null, index: null, latent: first.latent, label: first.label ?? null };
   }
-  const { seed, temperature, truncation, label = null } = first;
+  const { seed, temperature, truncation } = first;
+  const labels = new Set(origins.map(({ label = null }) => label));
+  const label = labels.size === 1 ? [...labels][0] : null;
   const last = Math.max(...origins.map(({ index }) => index));
-  const single = origins.length === 1;
-  const count = single ? Math.max(16, last + 1) : last + 1;
-  return { model, sampling: { seed, temperature, truncation, count, label: single ? label : null }, index: single ? first.index : null, latent: null, label }; // prettier-ignore
+  const [index, count] = origins.length === 1 ? [last, Math.max(16, last + 1)] : [null, last + 1];
+  return { model, sampling: { seed, temperature, truncation, count, label }, index, latent: null, label };
 }

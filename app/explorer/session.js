@@ -31,11 +31,32 @@ const MOST_IMAGES = 256;
 const CHAIN_STEPS = 33;
 
 export const INITIAL = Object.freeze({
-  seed: 7, count: 16, temperature: 1, truncation: null, label: null, grid: [],
-  a: null, b: null, c: null, d: null, path: "linear", t: 0, x: 0.5, y: 0.5, via: "glide", here: null,
-  terms: [], typical: true, film: [], steps: 16, loop: true, locked: [], distance: 0.4, tool: "samples",
+  seed: 7,
+  count: 16,
+  temperature: 1,
+  truncation: null,
+  label: null,
+  grid: [],
+  a: null,
+  b: null,
+  c: null,
+  d: null,
+  path: "linear",
+  t: 0,
+  x: 0.5,
+  y: 0.5,
+  via: "glide",
+  here: null,
+  terms: [],
+  typical: true,
+  film: [],
+  steps: 16,
+  loop: true,
+  locked: [],
+  distance: 0.4,
+  tool: "samples",
   chain: null,
-}); // prettier-ignore
+});
 
 /** What the place on the stage depends on. */
 export const PLACED_BY = ["a", "b", "c", "d", "path", "t", "x", "y", "via", "here", "chain"];
@@ -91,12 +112,18 @@ export class Session {
 
   /** Class names, where images are made of a class. @returns {string[]} */
   get classes() {
-    return this.model.classes && this.takesLabels ? this.model.classes : [];
+    return this.takesLabel("latent_to_image", "noise_to_latent") ? (this.model.classes ?? []) : [];
   }
 
-  get takesLabels() {
-    const graph = this.manifest.graphs.find(({ role }) => role === "latent_to_image");
-    return Boolean(graph?.inputs.some(({ name }) => name === "label"));
+  /** Whether any of these graphs is conditional. */
+  takesLabel(...roles) {
+    const graphs = this.manifest.graphs.filter(({ role }) => roles.includes(role));
+    return graphs.some(({ inputs }) => inputs.some(({ name }) => name === "label"));
+  }
+
+  /** The class of a place, as a request for an image of it says it. */
+  labelOf(at) {
+    return this.classes.length ? (at.label ?? 0) : null;
   }
 
   /** Named directions, where the API lists any. @returns {string[]} */
@@ -115,7 +142,7 @@ export class Session {
   async prepare({ a, b, path, chain }) {
     if (path !== "prior" || !a || !b || (chain?.a === a && chain.b === b)) return;
     const points = [a, b].map(({ latent }) => ({ latent: Array.from(latent) }));
-    const wish = { steps: CHAIN_STEPS, path, signal: this.stopped.signal };
+    const wish = { steps: CHAIN_STEPS, path, label: this.labelOf(a), signal: this.stopped.signal };
     const { images } = await this.client.interpolate(this.ref, points, wish);
     this.history.amend({ chain: { a, b, latents: images.map(({ latent }) => Float32Array.from(latent)) } });
   }
@@ -123,13 +150,17 @@ export class Session {
   /** Places that a seed gives. @returns {Promise<Place[]>} */
   async draw({ seed, count, temperature, truncation, label }, signal) {
     const answer = await this.client.sample(this.ref, { seed, count, temperature, truncation, label, signal });
-    return placesOf(answer, { temperature, truncation, label });
+    return placesOf(answer, this.model.classes, { temperature, truncation, label });
   }
 
   /** Decode places at once, past the cache. @param {Place[]} places @returns {Promise<Pixels[]>} */
   decode(places, signal) {
-    const labels = this.takesLabels ? places.map(({ label }) => label ?? 0) : null;
-    return this.client.decode(this.ref, places.map(({ latent }) => latent), { labels, signal });
+    const labels = this.classes.length ? places.map((at) => this.labelOf(at)) : null;
+    return this.client.decode(
+      this.ref,
+      places.map(({ latent }) => latent),
+      { labels, signal },
+    );
   }
 
   /** The picture at a place; those that are asked for together travel together. @returns {Promise<Pixels>} */
@@ -152,7 +183,10 @@ export class Session {
     for (let start = 0; start < waiting.length; start += MOST_IMAGES) {
       const some = waiting.slice(start, start + MOST_IMAGES);
       try {
-        const pictures = await this.decode(some.map(({ place: at }) => at), this.stopped.signal);
+        const pictures = await this.decode(
+          some.map(({ place: at }) => at),
+          this.stopped.signal,
+        );
         some.forEach(({ resolve }, index) => resolve(pictures[index]));
       } catch (error) {
         for (const { place: at, reject } of some) {
@@ -166,12 +200,13 @@ export class Session {
   /** The picture at a place as a PNG with its receipt. @returns {Promise<Blob>} */
   async png(at) {
     if (at.png) return (await fetch(at.png)).blob();
-    return this.client.decodePng(this.ref, [at.latent], { labels: this.takesLabels ? [at.label ?? 0] : null });
+    return this.client.decodePng(this.ref, [at.latent], { labels: this.classes.length ? [this.labelOf(at)] : null });
   }
 
   /** A walk as a file. @param {Place[]} places @returns {Promise<Blob>} */
   animation(places, { format, steps, loop, path }, signal) {
-    return this.client.interpolate(this.ref, places.map(asPoint), { format, steps, loop, path, signal });
+    const label = this.labelOf(places[0]);
+    return this.client.interpolate(this.ref, places.map(asPoint), { format, steps, loop, path, label, signal });
   }
 
   /** Do something that may be refused; a refusal is shown. @param {() => Promise<void>} work */
@@ -220,11 +255,17 @@ function placeIn({ a, b, c, d, t, x, y, path, via, here, chain }) {
 }
 
 /** The places of a `sample` answer. @returns {Place[]} */
-export function placesOf({ seed, images }, { temperature, truncation, label }) {
+export function placesOf({ seed, images }, classes, { temperature, truncation, label }) {
   return images.map(({ index, latent, png, label: drawn }) =>
-    place(latent, drawn ?? null, {
+    place(latent, indexOf(classes, drawn), {
       origin: { seed, index, temperature, truncation, label: label ?? null },
       png: `data:image/png;base64,${png}`,
     }),
   );
+}
+
+/** The index of a class that an answer names. @returns {number|null} */
+export function indexOf(classes, label) {
+  const index = typeof label === "number" ? label : (classes ?? []).indexOf(label);
+  return index >= 0 ? index : null;
 }

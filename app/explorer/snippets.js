@@ -26,7 +26,10 @@ function curl({ url, body, file, save, key }) {
 
 /** @param {Call} call */
 function python({ url, body, file, save, key }) {
-  const headers = { ...(key ? { Authorization: `Bearer ${KEY}` } : {}), ...(file ? { "Content-Type": "image/png" } : {}) };
+  const headers = {
+    ...(key ? { Authorization: `Bearer ${KEY}` } : {}),
+    ...(file ? { "Content-Type": "image/png" } : {}),
+  };
   const said = [JSON.stringify(url)];
   if (body) said.push(`json=${pythonLiteral(body)}`);
   if (file) said.push(`content=Path(${JSON.stringify(file)}).read_bytes()`);
@@ -41,9 +44,15 @@ function javascript({ url, body, file, save, key }) {
   const type = body ? "application/json" : "image/png";
   const headers = { "Content-Type": type, ...(key ? { Authorization: `Bearer ${KEY}` } : {}) };
   const sent = file ? "file" : `JSON.stringify(${JSON.stringify(body)})`;
-  const before = file ? "const file = document.querySelector(\"input[type=file]\").files[0];\n" : "";
+  const before = file ? 'const file = document.querySelector("input[type=file]").files[0];\n' : "";
   const use = save ? "await answer.blob()" : "await answer.json()";
-  return `${before}const answer = await fetch(${JSON.stringify(url)}, {\n  method: "POST",\n  headers: ${JSON.stringify(headers)},\n  body: ${sent},\n});\nif (!answer.ok) throw new Error((await answer.json()).title);\nconst result = ${use};`;
+  return `${before}const answer = await fetch(${JSON.stringify(url)}, {
+  method: "POST",
+  headers: ${JSON.stringify(headers)},
+  body: ${sent},
+});
+if (!answer.ok) throw new Error((await answer.json()).title);
+const result = ${use};`;
 }
 
 /** JSON as Python writes it. */
@@ -52,5 +61,7 @@ export function pythonLiteral(value) {
   if (typeof value === "boolean") return value ? "True" : "False";
   if (Array.isArray(value)) return `[${value.map(pythonLiteral).join(", ")}]`;
   if (typeof value !== "object") return JSON.stringify(value);
-  return `{${Object.entries(value).map(([name, inner]) => `${JSON.stringify(name)}: ${pythonLiteral(inner)}`).join(", ")}}`;
+  return `{${Object.entries(value)
+    .map(([name, inner]) => `${JSON.stringify(name)}: ${pythonLiteral(inner)}`)
+    .join(", ")}}`;
 }

@@ -16,11 +16,17 @@ export function square(session) {
   const pad = h("div.pad", {}, backdrop(session), h("div.handle", { "aria-hidden": "true" }));
   steer(session, pad);
   const corners = CORNERS.map((name) => corner(session, name));
-  const element = h("div", {},
-    h("p.quiet.help", {}, "Drag across the square, or use the two sliders. Drop pictures on the corners, or set them to what the stage shows."),
+  const element = h(
+    "div",
+    {},
+    h(
+      "p.quiet.help",
+      {},
+      "Drag across the square, or use the two sliders. Drop pictures on the corners, or set them to what the stage shows.",
+    ),
     h("div.square", {}, ...corners, pad),
     h("div.controls", {}, axis(session, "x", "Across"), axis(session, "y", "Down")),
-  ); // prettier-ignore
+  );
   return { id: "square", title: "Four corners", element };
 }
 
@@ -30,7 +36,15 @@ function corner(session, name) {
   const at = { a: [0, 0], b: [1, 0], c: [0, 1], d: [1, 1] }[name];
   const element = h(`div.slot.corner.is-${name}`, {}, h("span.badge", { "aria-hidden": "true" }, letter));
   const put = (found) => session.history.commit({ [name]: found });
-  const set = h("button.small", { type: "button", onclick: () => session.shown() && put(session.shown()), "aria-label": `Set ${letter} to the stage` }, "Set");
+  const set = h(
+    "button.small",
+    {
+      type: "button",
+      onclick: () => session.shown() && put(session.shown()),
+      "aria-label": `Set ${letter} to the stage`,
+    },
+    "Set",
+  );
   const go = () => session.history.commit({ x: at[0], y: at[1], via: "square" });
   const fill = (found) => {
     element.querySelector(".thumb")?.remove();
@@ -56,7 +70,10 @@ function backdrop(session) {
     drawn = wanted;
     const steps = Array.from({ length: SIDE }, (_, index) => index / (SIDE - 1));
     const places = steps.flatMap((y) => steps.map((x) => inSquare(ends, x, y, state.path)));
-    live.wish((signal) => session.decode(places, signal), (pictures) => paintGrid(canvas, pictures, SIDE));
+    live.wish(
+      (signal) => session.decode(places, signal),
+      (pictures) => paintGrid(canvas, pictures, SIDE),
+    );
   };
   session.history.on(draw);
   draw(session.state);
@@ -73,14 +90,21 @@ function steer(session, pad) {
   };
   const spot = (event) => {
     const box = pad.getBoundingClientRect();
-    const share = (value, low, length) => Math.min(1, Math.max(0, (value - low) / length));
-    return { x: share(event.clientX, box.left, box.width), y: share(event.clientY, box.top, box.height), via: "square" };
+    const share = (value, low, length) => Math.round(100 * Math.min(1, Math.max(0, (value - low) / length))) / 100;
+    return {
+      x: share(event.clientX, box.left, box.width),
+      y: share(event.clientY, box.top, box.height),
+      via: "square",
+    };
   };
   pad.addEventListener("pointerdown", (event) => {
     pad.setPointerCapture(event.pointerId);
     history.preview(spot(event));
   });
-  pad.addEventListener("pointermove", (event) => pad.hasPointerCapture(event.pointerId) && history.preview(spot(event)));
+  pad.addEventListener(
+    "pointermove",
+    (event) => pad.hasPointerCapture(event.pointerId) && history.preview(spot(event)),
+  );
   pad.addEventListener("pointerup", (event) => history.commit(spot(event)));
   history.on((now, was) => changed(now, was, "x", "y") && place(now));
   place(session.state);
@@ -89,10 +113,15 @@ function steer(session, pad) {
 function axis(session, name, label) {
   const { history } = session;
   const made = slider({
-    label, min: 0, max: 1, step: 0.01, value: session.state[name], words: (value) => `${Math.round(100 * value)} %`,
+    label,
+    min: 0,
+    max: 1,
+    step: 0.01,
+    value: session.state[name],
+    words: (value) => `${Math.round(100 * value)} %`,
     oninput: (value) => history.preview({ [name]: value, via: "square" }),
     onchange: (value) => history.commit({ [name]: value, via: "square" }),
-  }); // prettier-ignore
+  });
   history.on((now, was) => changed(now, was, name) && made.set(now[name]));
   return made.element;
 }

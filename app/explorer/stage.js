@@ -1,6 +1,6 @@
 /** The stage: the picture that is meant, and the way from A to B. */
 
-import { button, checkbox, choice, h, save, slider } from "./dom.js";
+import { button, checkbox, choice, h, inline, save, slider } from "./dom.js";
 import { changed } from "./history.js";
 import { Live } from "./live.js";
 import { paint } from "./paint.js";
@@ -9,16 +9,22 @@ import { Player } from "./player.js";
 import { PLACED_BY } from "./session.js";
 import { drop, drag, thumb } from "./thumbs.js";
 
-const FORMATS = [["gif", "GIF"], ["webp", "WebP"], ["apng", "APNG"]];
+const FORMATS = [
+  ["gif", "GIF"],
+  ["webp", "WebP"],
+  ["apng", "APNG"],
+];
 
 /** @param {import("./session.js").Session} session @returns {HTMLElement} */
 export function stage(session) {
-  return h("section.stage", { "aria-labelledby": "stage-title" },
+  return h(
+    "section.stage",
+    { "aria-labelledby": "stage-title" },
     h("h2.visually-hidden", { id: "stage-title" }, "Stage"),
     screen(session),
     actions(session),
     glide(session),
-  ); // prettier-ignore
+  );
 }
 
 /** The picture, decoded live; `session.peek` shows another for a moment. */
@@ -33,7 +39,10 @@ function screen(session) {
     const words = peeked ? "A look at another place" : described(session);
     canvas.setAttribute("aria-label", words);
     caption.replaceChildren(h("span", {}, words), h("span.quiet", {}, typicality(session, at)));
-    live.wish((signal) => session.decode([at], signal).then(([pixels]) => pixels), (pixels) => paint(canvas, pixels));
+    live.wish(
+      (signal) => session.decode([at], signal).then(([pixels]) => pixels),
+      (pixels) => paint(canvas, pixels),
+    );
   };
   session.peek = (at) => {
     peeked = at;
@@ -73,29 +82,47 @@ const percent = (share) => `${Math.round(100 * share)} %`;
 function glide(session) {
   const { history } = session;
   const way = slider({
-    label: "From A to B", min: 0, max: 1, step: 0.005, value: session.state.t,
+    label: "From A to B",
+    min: 0,
+    max: 1,
+    step: 0.005,
+    value: session.state.t,
     words: (t) => (t <= 0 ? "A" : t >= 1 ? "B" : percent(t)),
-    oninput: (t) => { player.stop(); history.preview({ t, via: "glide" }); },
+    oninput: (t) => {
+      player.stop();
+      history.preview({ t, via: "glide" });
+    },
     onchange: (t) => history.commit({ t, via: "glide" }),
-  }); // prettier-ignore
+  });
   const player = new Player(session, way);
   history.on((now, was) => changed(now, was, "t") && !player.playing && way.set(now.t));
   const path = choice(session.paths, session.state.path, (kind) => history.commit({ path: kind }));
   history.on((now) => (path.value = now.path));
   const swap = () => history.commit({ a: session.state.b, b: session.state.a, t: 1 - session.state.t });
-  return h("div.glide", {},
+  return h(
+    "div.glide",
+    {},
     h("div.ends", {}, slot(session, "a"), way.element, slot(session, "b")),
-    h("div.bar", {},
+    h(
+      "div.bar",
+      {},
       player.button,
       checkbox("Back and forth", false, (yes) => (player.pingPong = yes)),
-      h("label.inline", {}, "Path ", path),
+      inline("Path", path),
       button("Swap", swap, { className: "small", "aria-label": "Swap A and B" }),
     ),
-    h("div.bar", { role: "group", "aria-label": "Save the way from A to B as an animation" },
+    h(
+      "div.bar",
+      { role: "group", "aria-label": "Save the way from A to B as an animation" },
       h("span.quiet", {}, "Save animation"),
-      FORMATS.map(([format, text]) => button(text, () => saveWalk(session, format), { className: "small", "aria-label": `Save animation as ${text}` })),
+      FORMATS.map(([format, text]) =>
+        button(text, () => saveWalk(session, format), {
+          className: "small",
+          "aria-label": `Save animation as ${text}`,
+        }),
+      ),
     ),
-  ); // prettier-ignore
+  );
 }
 
 function saveWalk(session, format) {
@@ -115,7 +142,13 @@ function slot(session, end) {
   const fill = (at) => {
     element.querySelector("button, p")?.remove();
     if (!at) element.append(h("p.quiet", {}, "empty"));
-    else element.append(thumb(session, at, { name: `Go to ${name}`, pick: () => session.history.commit({ t: end === "a" ? 0 : 1, via: "glide" }) }));
+    else
+      element.append(
+        thumb(session, at, {
+          name: `Go to ${name}`,
+          pick: () => session.history.commit({ t: end === "a" ? 0 : 1, via: "glide" }),
+        }),
+      );
   };
   drop(element, put);
   session.history.on((now, was) => changed(now, was, end) && fill(now[end]));
@@ -129,15 +162,31 @@ function actions(session) {
     const at = session.shown();
     if (at) work(at);
   };
-  const download = withShown((at) => session.attempt(async () => save(await session.png(at), `${session.model.name}.png`)));
+  const download = withShown((at) =>
+    session.attempt(async () => save(await session.png(at), `${session.model.name}.png`)),
+  );
   const does = (text, work) => button(text, work, { className: "small" });
-  return h("div.bar.actions", { role: "group", "aria-label": "With this picture" },
-    does("Set A", withShown((at) => session.setA(at))),
-    does("Set B", withShown((at) => session.setB(at))),
-    does("Add to film", withShown((at) => session.addToFilm(at))),
-    does("Add to sum", withShown((at) => session.addTerm(at))),
+  return h(
+    "div.bar.actions",
+    { role: "group", "aria-label": "With this picture" },
+    does(
+      "Set A",
+      withShown((at) => session.setA(at)),
+    ),
+    does(
+      "Set B",
+      withShown((at) => session.setB(at)),
+    ),
+    does(
+      "To film",
+      withShown((at) => session.addToFilm(at)),
+    ),
+    does(
+      "To sum",
+      withShown((at) => session.addTerm(at)),
+    ),
     does("Save PNG", download),
-  ); // prettier-ignore
+  );
 }
 
 /** Where the stage has been, newest first; and undo. */
@@ -153,7 +202,11 @@ export function recent(session) {
     const at = session.shown();
     if (!at || history.unsettled || (was && !changed(now, was, ...PLACED_BY) && seen[0])) return;
     seen.unshift(at);
-    const item = h("li", {}, thumb(session, at, { name: `Show recent place ${seen.length}`, pick: () => session.show(at) }));
+    const item = h(
+      "li",
+      {},
+      thumb(session, at, { name: `Show recent place ${seen.length}`, pick: () => session.show(at) }),
+    );
     list.prepend(item);
     if (seen.length > MOST_RECENT) {
       seen.pop();
@@ -162,8 +215,12 @@ export function recent(session) {
   };
   history.on(note);
   note(session.state, null);
-  return h("section.recent", { "aria-labelledby": "recent-title" },
-    h("div.bar", {}, h("h2", { id: "recent-title" }, "History"), undo, redo), list); // prettier-ignore
+  return h(
+    "section.recent",
+    { "aria-labelledby": "recent-title" },
+    h("div.bar", {}, h("h2", { id: "recent-title" }, "History"), undo, redo),
+    list,
+  );
 }
 
 const MOST_RECENT = 24;

@@ -11,7 +11,12 @@ export function tabs(session, panels) {
   const { history } = session;
   const made = panels.map((panel) => tabOf(panel, () => history.amend({ tool: panel.id })));
   const list = h("div.tabs", { role: "tablist", "aria-label": "Tools" }, ...made.map(({ tab }) => tab));
-  list.addEventListener("keydown", (event) => walk(event, made.map(({ tab }) => tab)));
+  list.addEventListener("keydown", (event) =>
+    walk(
+      event,
+      made.map(({ tab }) => tab),
+    ),
+  );
   const select = ({ tool }) => {
     const chosen = made.find(({ panel }) => panel.id === tool) ?? made[0];
     for (const { panel, tab, body } of made) {
@@ -29,7 +34,11 @@ export function tabs(session, panels) {
 
 function tabOf(panel, choose) {
   const ids = { tab: `tab-${panel.id}`, body: `panel-${panel.id}` };
-  const tab = h("button.tab", { type: "button", role: "tab", id: ids.tab, "aria-controls": ids.body, onclick: choose }, panel.title);
+  const tab = h(
+    "button.tab",
+    { type: "button", role: "tab", id: ids.tab, "aria-controls": ids.body, onclick: choose },
+    panel.title,
+  );
   const body = h("div.panel", { role: "tabpanel", id: ids.body, "aria-labelledby": ids.tab }, panel.element);
   return { panel, tab, body };
 }

@@ -15,14 +15,19 @@ let dragged = null;
  */
 export function thumb(session, at, { name, pick = (to) => (to === "a" ? session.setA(at) : session.setB(at)) }) {
   const onclick = (event) => pick(event.shiftKey ? "b" : "a");
-  const element = h("button.thumb", { type: "button", draggable: true, onclick, "aria-label": name }, picture(session, at));
+  const element = h(
+    "button.thumb",
+    { type: "button", draggable: true, onclick, "aria-label": name },
+    picture(session, at),
+  );
   element.addEventListener("keydown", (event) => pressed(session, at, event));
   drag(element, () => at);
   return element;
 }
 
-/** A place's picture alone. */
+/** A place's picture alone: the PNG that came with it, receipt and all, or pixels. */
 export function picture(session, at) {
+  if (at.png) return h("img", { src: at.png, alt: "", draggable: false });
   const canvas = h("canvas", { width: 1, height: 1 });
   session.pixels(at).then(
     (pixels) => paint(canvas, pixels),
@@ -34,8 +39,11 @@ export function picture(session, at) {
 function pressed(session, at, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const action = {
-    a: () => session.setA(at), b: () => session.setB(at), f: () => session.addToFilm(at), s: () => session.addTerm(at),
-  }[event.key.toLowerCase()]; // prettier-ignore
+    a: () => session.setA(at),
+    b: () => session.setB(at),
+    f: () => session.addToFilm(at),
+    s: () => session.addTerm(at),
+  }[event.key.toLowerCase()];
   if (action) {
     event.preventDefault();
     action();

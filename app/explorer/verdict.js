@@ -6,12 +6,13 @@ const UNUSUAL = 0.1;
 const OUTLIER = 0.01;
 
 const STATISTICS = {
-  elbo_nats: "its likelihood bound",
+  elbo_nats: "its likelihood",
   reconstruction_nats: "how well it is reconstructed",
   kl_nats: "how much its code says",
-  norm: "how far out its code lies",
-  gap: "how loose its bound is",
-  log_prior_nats: "how likely its code is",
+  inference_gap_nats: "how loose its bound is",
+  log_prior_nats: "how unlikely its code is",
+  complexity_nats: "its likelihood for a picture so intricate",
+  code_norm: "how far out its code lies",
 };
 
 /**
@@ -22,11 +23,25 @@ export function verdict({ percentile = null, outlier = null }) {
   const p = typeof outlier?.p_value === "number" ? outlier.p_value : null;
   const ranked = typeof percentile === "number" ? ` ${rank(percentile)}` : "";
   if (p === null && !ranked) {
-    return { word: "unknown", title: "Scored", sentence: "This model was published without held-out scores to compare with." };
+    return {
+      word: "unknown",
+      title: "Scored",
+      sentence: "This model was published without held-out scores to compare with.",
+    };
   }
   const chance = p === null ? "" : ` p = ${small(p)}${because(outlier.statistic)}.`;
-  if (p !== null && p < OUTLIER) return { word: "outlier", title: "An outlier", sentence: `The model has hardly seen anything like it.${ranked}${chance}` };
-  if (p !== null && p < UNUSUAL) return { word: "unusual", title: "Unusual", sentence: `Few pictures of this kind look like that.${ranked}${chance}` };
+  if (p !== null && p < OUTLIER)
+    return {
+      word: "outlier",
+      title: "An outlier",
+      sentence: `The model has hardly seen anything like it.${ranked}${chance}`,
+    };
+  if (p !== null && p < UNUSUAL)
+    return {
+      word: "unusual",
+      title: "Unusual",
+      sentence: `Few pictures of this kind look like that.${ranked}${chance}`,
+    };
   return { word: "typical", title: "Typical", sentence: `The model finds nothing strange about it.${ranked}${chance}` };
 }
 
@@ -51,6 +66,11 @@ export function realism(logit) {
   return `The discriminator takes it for ${word} (logit ${signed(logit, 2)}, ${Math.round(share)} % real).`;
 }
 
+/** The class that a picture is taken for, and how surely. */
+export function classification({ label, probabilities }) {
+  return `It is taken for ${label} (${Math.round(100 * Math.max(...probabilities))} % sure).`;
+}
+
 /**
  * The ELBO as bars on one axis: from 0 to the reconstruction, from there back by the KL, and what remains.
  * @returns {{name: string, nats: number, from: number, to: number}[]} from and to as shares of the axis
@@ -59,7 +79,12 @@ export function elboBars({ reconstruction_nats: reconstruction, kl_nats: kl, elb
   const ends = [0, reconstruction, elbo];
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
   const share = (value) => (value - low) / (high - low || 1);
-  const bar = (name, nats, one, other) => ({ name, nats, from: share(Math.min(one, other)), to: share(Math.max(one, other)) });
+  const bar = (name, nats, one, other) => ({
+    name,
+    nats,
+    from: share(Math.min(one, other)),
+    to: share(Math.max(one, other)),
+  });
   return [
     bar("Reconstruction", reconstruction, 0, reconstruction),
     bar("− KL", -kl, reconstruction, elbo),

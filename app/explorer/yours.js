@@ -6,7 +6,7 @@ import { difference, paint } from "./paint.js";
 import { drawing } from "./drawing.js";
 import { place } from "./places.js";
 import { prepared, suggested } from "./preparation.js";
-import { elboBars, realism, verdict } from "./verdict.js";
+import { classification, elboBars, realism, verdict } from "./verdict.js";
 
 /** Pictures are read at this size at most: far above any model's. */
 const MOST_SIDE = 512;
@@ -36,29 +36,54 @@ class Yours {
 
   #sources() {
     const file = h("input", { type: "file", accept: FILES, onchange: () => file.files[0] && this.take(file.files[0]) });
-    const shown = button("Take the picture on the stage", () => this.session.attempt(async () => {
-      const at = this.session.shown();
-      if (at) await this.take(await this.session.png(at));
-    })); // prettier-ignore
-    const { classes } = this.session;
-    const label = classes.length > 0 && field("Its class", choice(classes.map((name, index) => [String(index), name]), "0", (value) => {
-      this.#label = Number(value);
-      this.#read();
-    })); // prettier-ignore
-    return h("div.sources", {},
-      h("div", {},
-        h("p.quiet.help", {}, "Drop a photo anywhere on the page, paste one, pick a file, or draw. It leaves this page only for the service that you see it from."),
-        field("Picture file", file), label, shown,
+    const shown = button("Take the picture on the stage", () =>
+      this.session.attempt(async () => {
+        const at = this.session.shown();
+        if (at) await this.take(await this.session.png(at));
+      }),
+    );
+    const conditional = this.session.takesLabel("image_to_latent", "image_to_evidence", "latent_to_image");
+    const classes = this.session.model.classes ?? [];
+    const label =
+      conditional &&
+      classes.length > 0 &&
+      field(
+        "Its class",
+        choice(
+          classes.map((name, index) => [String(index), name]),
+          "0",
+          (value) => {
+            this.#label = Number(value);
+            this.#read();
+          },
+        ),
+      );
+    return h(
+      "div.sources",
+      {},
+      h(
+        "div",
+        {},
+        h(
+          "p.quiet.help",
+          {},
+          "Drop a photo anywhere on the page, paste one, pick a file, or draw. It leaves this page only for the service that you see it from.",
+        ),
+        field("Picture file", file),
+        label,
+        shown,
       ),
       drawing((canvas) => this.#begin(canvas, canvas.width, canvas.height)),
-    ); // prettier-ignore
+    );
   }
 
   /** A picture file. @param {Blob} file */
   take(file) {
     return this.session.attempt(async () => {
       const bitmap = await createImageBitmap(file).catch(() => {
-        throw Object.assign(new Error("It is not a picture that this browser can read."), { title: "That file cannot be shown" });
+        throw Object.assign(new Error("It is not a picture that this browser can read."), {
+          title: "That file cannot be shown",
+        });
       });
       this.#begin(bitmap, bitmap.width, bitmap.height);
     });
@@ -80,8 +105,11 @@ class Yours {
       this.treatment = { ...this.treatment, [name]: yes };
       this.#read();
     };
-    const cut = this.space.channels === 1 && checkbox("Cut out and centre what is drawn", this.treatment.cutOut, set("cutOut"));
-    this.treatments.replaceChildren(...[checkbox("Swap light and dark", this.treatment.invert, set("invert")), cut].filter(Boolean));
+    const cut =
+      this.space.channels === 1 && checkbox("Cut out and centre what is drawn", this.treatment.cutOut, set("cutOut"));
+    this.treatments.replaceChildren(
+      ...[checkbox("Swap light and dark", this.treatment.invert, set("invert")), cut].filter(Boolean),
+    );
     this.treatments.hidden = false;
   }
 
@@ -89,29 +117,53 @@ class Yours {
   #read() {
     if (!this.#source) return;
     const pixels = prepared(this.#source, this.space, this.treatment);
-    this.live.wish((signal) => this.#ask(pixels, signal), (answer) => this.#show(pixels, answer));
+    this.live.wish(
+      (signal) => this.#ask(pixels, signal),
+      (answer) => this.#show(pixels, answer),
+    );
   }
 
   async #ask(pixels, signal) {
     const { session } = this;
     const { client, ref } = session;
-    const options = { signal, ...(session.takesLabels ? { label: this.#label } : {}) };
-    const [encoded, score, judged] = await Promise.all([
-      session.can("encode") ? client.encode(ref, pixels, options) : null,
-      session.can("score") ? client.score(ref, pixels, { ...options, seed: SCORE_SEED }) : null,
+    const label = (role) => (session.takesLabel(role) ? this.#label : null);
+    const [encoded, score, judged, classified] = await Promise.all([
+      session.can("encode") ? client.encode(ref, pixels, { signal, label: label("image_to_latent") }) : null,
+      session.can("score")
+        ? client.score(ref, pixels, { signal, label: label("image_to_evidence"), seed: SCORE_SEED })
+        : null,
       session.can("realism") ? client.realism(ref, pixels, { signal }) : null,
+      session.can("classify") ? client.classify(ref, pixels, { signal }) : null,
     ]);
-    const at = encoded && place(encoded[0].mean, session.takesLabels ? this.#label : null);
+    const at = encoded && place(encoded[0].mean, session.classes.length ? this.#label : null);
     const back = at && session.can("decode") ? await session.pixels(at) : null;
-    return { at, back, score, judged };
+    return { at, back, score, judged, classified };
   }
 
-  #show(pixels, { at, back, score, judged }) {
+  #show(pixels, { at, back, score, judged, classified }) {
     const pictures = [figure("What the model sees", pixels)];
-    if (back) pictures.push(figure("What it gives back", back), figure("Where they differ", difference(seen(pixels, this.session.manifest.image), back), "difference"));
-    const use = at && h("div.bar", {}, ...["A", "B"].map((end) => button(`Set ${end} to it`, () => this.session[`set${end}`](at))),
-      button("Add to sum", () => this.session.addTerm(at)), button("Show on stage", () => this.session.show(at))); // prettier-ignore
-    const parts = [score && verdictCard(score), h("div.figures", {}, ...pictures), use, judged && h("p", {}, realism(judged.logit)), score && elbo(score, this.session.manifest)];
+    if (back)
+      pictures.push(
+        figure("What it gives back", back),
+        figure("Where they differ", difference(seen(pixels, this.session.manifest.image), back), "difference"),
+      );
+    const use =
+      back &&
+      h(
+        "div.bar",
+        {},
+        ...["A", "B"].map((end) => button(`Set ${end} to it`, () => this.session[`set${end}`](at))),
+        button("To sum", () => this.session.addTerm(at)),
+        button("Show on the stage", () => this.session.show(at)),
+      );
+    const parts = [
+      score && verdictCard(score),
+      h("div.figures", {}, ...pictures),
+      use,
+      classified && h("p", {}, classification(classified)),
+      judged && h("p", {}, realism(judged.logit)),
+      score && elbo(score, this.session.manifest),
+    ];
     this.results.replaceChildren(...parts.filter(Boolean));
   }
 }
@@ -141,7 +193,10 @@ function elbo(score, { likelihood }) {
     bar.style.inlineSize = `${Math.max(0.5, 100 * (to - from))}%`;
     return h("tr", {}, h("th", { scope: "row" }, name), h("td.number", {}, signed(nats, 1)), h("td.axis", {}, bar));
   });
-  const tighter = typeof score.importance_weighted_nats === "number" ? ` With importance weights: ${signed(score.importance_weighted_nats, 1)}.` : "";
+  const tighter =
+    typeof score.importance_weighted_nats === "number"
+      ? ` With importance weights: ${signed(score.importance_weighted_nats, 1)}.`
+      : "";
   const of = likelihood ? `, nats of the ${likelihood.nats_of}` : " in nats";
   return h("table.elbo", {}, h("caption", {}, `The evidence lower bound${of}.${tighter}`), h("tbody", {}, ...rows));
 }
