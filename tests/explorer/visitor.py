@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 """A busy machine is slow; nothing waits this long unless something is broken."""
 
 expect.set_options(timeout=PATIENCE_MS)
