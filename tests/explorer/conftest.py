@@ -44,9 +44,9 @@ def launched() -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser, where there is one; closed before other packages' tests, with the event loop that it runs."""
+    """A browser, where there is one; closed before other modules' tests, with the event loop that it runs."""
     if installed() is None:
         reason = f"no browser: none of {', '.join(BROWSERS)} is installed"
         pytest.fail(reason) if os.environ.get("BROWSER_REQUIRED") else pytest.skip(reason)
@@ -54,7 +54,7 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running service with three published models and the tiny ones."""
     root = tmp_path_factory.mktemp("explorer") / "models"
@@ -68,7 +68,7 @@ def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield process.address
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def context(browser: Browser) -> BrowserContext:
     """A visitor's browser as it usually is."""
     return browser.new_context()
