@@ -79,9 +79,9 @@ export class Player {
   }
 
   #advance(by) {
-    this.t += this.#direction * by;
-    if (this.t < 1 && this.t > 0) return;
-    this.t = Math.min(1, Math.max(0, this.t));
+    // A frame's time is that of its beginning, which for the first may lie before the moment that playing began.
+    this.t = Math.min(1, Math.max(0, this.t + this.#direction * Math.max(0, by)));
+    if (this.#direction > 0 ? this.t < 1 : this.t > 0) return;
     if (this.pingPong) this.#direction = this.t === 1 ? -1 : 1;
     else this.stop();
   }
