@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.config import ConfigError, RunConfig, VaeConfig
 from training.data.datasets import DataSplits, ImageSet
 from training.data.few_labels import labelled
 from training.loops.averaging import WeightAverage
-from training.loops.checkpoint import Checkpoint, CheckpointClock, load_checkpoint, save_checkpoint
 from training.loops.journal import Journal
+from training.loops.one_net import OneNetTraining, walk_through
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import (
     FIXED_DRAW,
@@ -31,18 +33,16 @@ from training.sections import FewLabelsConfig
 from training.vae.few_labels import FewLabelsModel, FewLabelsTerms, few_labels_terms
 from training.vae.objective import warmup_weight
 
-RECORD_EVERY_STEPS = 50
-
 
 @dataclass
-class FewLabelsTraining:
+class FewLabelsTraining(OneNetTraining):
     """The state of a run: the model, its average, the optimiser and how many steps are behind it."""
 
     config: RunConfig
     settings: VaeConfig
     few: FewLabelsConfig
     device: torch.device
-    model: FewLabelsModel
+    net: FewLabelsModel
     average: WeightAverage[FewLabelsModel]
     optimiser: torch.optim.Adam
     step: int = 0
@@ -62,24 +62,6 @@ class FewLabelsTraining:
         average = WeightAverage(model, config.optimiser.average_decay)
         return cls(config, settings, settings.few_labels, device, model, average, optimiser)
 
-    def checkpoint(self) -> Checkpoint:
-        """Everything that the next step depends on."""
-        return {
-            "step": self.step,
-            "train_seconds": self.train_seconds,
-            "net": self.model.state_dict(),
-            "average": self.average.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def restore(self, state: Checkpoint) -> None:
-        """Go on where `checkpoint` left off."""
-        self.step = state["step"]
-        self.train_seconds = state["train_seconds"]
-        self.model.load_state_dict(state["net"])
-        self.average.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-
 
 def train_few_labels(
     config: RunConfig, data: DataSplits, run: RunFolder, *, device: torch.device, resume: bool, progress: bool
@@ -89,21 +71,23 @@ def train_few_labels(
     if data.classes is None or known.labels is None or not len(known):
         raise ConfigError("few labels are still some: set data.labelled_images")
     training = FewLabelsTraining.start(config, device, classes=len(data.classes))
-    if resume:
-        training.restore(load_checkpoint(run.checkpoint))
-    plan = Plan.of(config, len(data.train))
-    clock = CheckpointClock(config.checkpoint_every_s)
-    with Journal(run.path, plan, done_steps=training.step, progress=progress) as journal:
-        for chosen in plan.batches(done_steps=training.step):
-            terms = _optimisation_step(training, plan, data.train.pictures[chosen], known)
-            journal.advance()
-            if training.step % RECORD_EVERY_STEPS == 0:
-                journal.record(training.step, _training_numbers(terms))
-            if training.step % plan.steps_per_epoch == 0:
-                _end_of_epoch(training, plan, data, run, journal)
-            training.train_seconds += clock.lap()
-            if clock.due() or training.step == plan.total_steps:
-                save_checkpoint(run.checkpoint, training.checkpoint())
+
+    def take_step(plan: Plan, chosen: NDArray[np.int64]) -> Callable[[], dict[str, float]]:
+        terms = _optimisation_step(training, plan, data.train.pictures[chosen], known)
+        return lambda: _training_numbers(terms)
+
+    def end_epoch(plan: Plan, journal: Journal) -> None:
+        _end_of_epoch(training, plan, data, run, journal)
+
+    walk_through(
+        training,
+        run,
+        images=len(data.train),
+        resume=resume,
+        progress=progress,
+        take_step=take_step,
+        end_epoch=end_epoch,
+    )
     return training.average.average
 
 
@@ -125,9 +109,9 @@ def _optimisation_step(
     training.optimiser.zero_grad(set_to_none=True)
     terms.loss(training.few).backward()
     if optimiser.clip_norm > 0:
-        torch.nn.utils.clip_grad_norm_(training.model.parameters(), optimiser.clip_norm)
+        torch.nn.utils.clip_grad_norm_(training.net.parameters(), optimiser.clip_norm)
     training.optimiser.step()
-    training.average.update(training.model, training.step)
+    training.average.update(training.net, training.step)
     training.step += 1
     return terms
 
@@ -165,9 +149,9 @@ def _answers(
         grey, views = torch.bernoulli(grey, generator=generator), torch.bernoulli(views, generator=generator)
     noise = torch.randn(len(grey), training.settings.latent_size, generator=generator).to(device)
     image = grey.to(device)
-    evidence = training.model.evidence_by_label(image, noise)
+    evidence = training.net.evidence_by_label(image, noise)
     weight = warmup_weight(training.step / plan.steps_per_epoch, training.settings.objective.warmup_epochs)
-    return image, evidence.log_weights(weight), training.model(views.to(device))
+    return image, evidence.log_weights(weight), training.net(views.to(device))
 
 
 @torch.no_grad()

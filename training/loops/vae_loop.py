@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.config import RunConfig, VaeConfig
 from training.data.datasets import DataSplits, ImageSet
 from training.loops.averaging import WeightAverage
-from training.loops.checkpoint import Checkpoint, CheckpointClock, load_checkpoint, save_checkpoint
 from training.loops.journal import Journal
+from training.loops.one_net import OneNetTraining, walk_through
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import (
     FIXED_DRAW,
@@ -37,11 +40,10 @@ from training.vae.objective import (
 )
 
 AT_ONCE = 250
-RECORD_EVERY_STEPS = 50
 
 
 @dataclass
-class VaeTraining:
+class VaeTraining(OneNetTraining):
     """The state of a run: the net, its average, the optimiser and how many steps are behind it."""
 
     config: RunConfig
@@ -65,45 +67,29 @@ class VaeTraining:
         optimiser = torch.optim.Adam(net.parameters(), lr=config.optimiser.learning_rate, betas=config.optimiser.betas)
         return cls(config, settings, device, net, WeightAverage(net, config.optimiser.average_decay), optimiser)
 
-    def checkpoint(self) -> Checkpoint:
-        """Everything that the next step depends on."""
-        return {
-            "step": self.step,
-            "train_seconds": self.train_seconds,
-            "net": self.net.state_dict(),
-            "average": self.average.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def restore(self, state: Checkpoint) -> None:
-        """Go on where `checkpoint` left off."""
-        self.step = state["step"]
-        self.train_seconds = state["train_seconds"]
-        self.net.load_state_dict(state["net"])
-        self.average.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-
 
 def train_vae(
     config: RunConfig, data: DataSplits, run: RunFolder, *, device: torch.device, resume: bool, progress: bool
 ) -> VariationalAutoencoder:
     """Train to the last epoch and return the averaged net; pictures, journal and checkpoint go to the run folder."""
     training = VaeTraining.start(config, device, classes=len(data.classes or ()))
-    if resume:
-        training.restore(load_checkpoint(run.checkpoint))
-    plan = Plan.of(config, len(data.train))
-    clock = CheckpointClock(config.checkpoint_every_s)
-    with Journal(run.path, plan, done_steps=training.step, progress=progress) as journal:
-        for chosen in plan.batches(done_steps=training.step):
-            terms = _optimisation_step(training, plan, data.train.take(chosen))
-            journal.advance()
-            if training.step % RECORD_EVERY_STEPS == 0:
-                journal.record(training.step, _training_numbers(terms))
-            if training.step % plan.steps_per_epoch == 0:
-                _end_of_epoch(training, plan, data, run, journal)
-            training.train_seconds += clock.lap()
-            if clock.due() or training.step == plan.total_steps:
-                save_checkpoint(run.checkpoint, training.checkpoint())
+
+    def take_step(plan: Plan, chosen: NDArray[np.int64]) -> Callable[[], dict[str, float]]:
+        terms = _optimisation_step(training, plan, data.train.take(chosen))
+        return lambda: _training_numbers(terms)
+
+    def end_epoch(plan: Plan, journal: Journal) -> None:
+        _end_of_epoch(training, plan, data, run, journal)
+
+    walk_through(
+        training,
+        run,
+        images=len(data.train),
+        resume=resume,
+        progress=progress,
+        take_step=take_step,
+        end_epoch=end_epoch,
+    )
     return training.average.average
 
 

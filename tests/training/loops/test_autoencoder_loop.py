@@ -14,7 +14,7 @@ from tests.training.tiny_runs import TINY_AUTOENCODER, TINY_VAE
 from training.autoencoder.model import Autoencoder
 from training.config import RunConfig
 from training.data.datasets import DataSplits, load_splits
-from training.loops import autoencoder_loop
+from training.loops import one_net
 from training.loops.autoencoder_loop import train_autoencoder
 from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.loops.run_folder import RunFolder
@@ -53,7 +53,7 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
 
     config = _config(model=model)
     _train(config, digits, tmp_path / "unbroken")
-    monkeypatch.setattr(autoencoder_loop, "save_checkpoint", save_and_die)
+    monkeypatch.setattr(one_net, "save_checkpoint", save_and_die)
     with pytest.raises(_Killed):
         _train(config, digits, tmp_path / "broken")
     monkeypatch.undo()

@@ -14,7 +14,7 @@ from training.config import ConfigError, DataConfig, RunConfig
 from training.data.datasets import DataSplits, load_splits
 from training.data.few_labels import hide_labels
 from training.data.splits import ImageSet
-from training.loops import few_labels_loop
+from training.loops import one_net
 from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.loops.few_labels_loop import train_few_labels
 from training.loops.run_folder import RunFolder
@@ -117,7 +117,7 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
         if state["step"] == 4:
             raise _Killed
 
-    monkeypatch.setattr(few_labels_loop, "save_checkpoint", dying)
+    monkeypatch.setattr(one_net, "save_checkpoint", dying)
     with pytest.raises(_Killed):
         _train(config, few, tmp_path / "broken")
     monkeypatch.undo()

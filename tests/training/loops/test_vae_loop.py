@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.training.tiny_runs import TINY_GAN, TINY_VAE
 from training.config import DataConfig, RunConfig
 from training.data.datasets import DataSplits, load_splits
-from training.loops import vae_loop
+from training.loops import one_net, vae_loop
 from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.loops.run_folder import RunFolder
 from training.loops.vae_loop import VaeTraining, train_vae
@@ -83,7 +83,7 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
 ) -> None:
     config = _config(**changes)
     _train(config, digits, tmp_path / "unbroken")
-    monkeypatch.setattr(vae_loop, "save_checkpoint", _dying_after(interrupted_at))
+    monkeypatch.setattr(one_net, "save_checkpoint", _dying_after(interrupted_at))
     with pytest.raises(_Killed):
         _train(config, digits, tmp_path / "broken")
     monkeypatch.undo()
