@@ -29,6 +29,7 @@ const areas = Object.fromEntries(["stage", "tools", "more"].map((name) => [name,
 let session = /** @type {import("./session.js").Session|null} */ (null);
 let picture = /** @type {((file: Blob) => Promise<void>)|null} */ (null);
 let start = INITIAL;
+let opening = 0;
 let written = "";
 let timer = 0;
 
@@ -101,14 +102,26 @@ function kept() {
   return { ...said, values: defined({ seed, count, temperature, truncation, tool }) };
 }
 
-/** Show a model, as an address says. @param {string} ref @param {ReturnType<typeof read>} said */
+/**
+ * Show a model, as an address says. The latest wish wins, whichever is answered first.
+ * @param {string} ref @param {ReturnType<typeof read>} said
+ * @returns {Promise<boolean>} whether it is shown: another may have been wished for meanwhile
+ */
 async function open(ref, said) {
-  const next = await opened(client, ref, said, notices.failed);
+  const turn = ++opening;
+  const overtaken = () => turn !== opening;
+  const next = await opened(client, ref, said, notices.failed).catch((error) => {
+    if (overtaken()) return null;
+    if (session) document.querySelector("#model").value = session.ref;
+    throw error;
+  });
+  if (overtaken()) return false;
   session?.close();
   session = next;
   start = { ...INITIAL, path: next.paths[0][0] };
   build(next);
   keepAddress(next);
+  return true;
 }
 
 /** Lay the model's panels out. @param {import("./session.js").Session} shown */
@@ -175,7 +188,7 @@ async function bringBack(receipt, file) {
   const { model, sampling, index, latent, label } = restoring(receipt);
   const said = read("");
   if (sampling) Object.assign(said.values, defined(sampling));
-  await open(model, said);
+  if (!(await open(model, said))) return;
   const at = latent ? place(latent, indexOf(session.model.classes, label)) : session.state.grid[index ?? 0];
   if (latent) session.show(at);
   else if (at) session.setA(at);

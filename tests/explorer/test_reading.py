@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.explorer.visitor import Visitor
 
@@ -240,12 +240,32 @@ def test_png_saved_from_the_stage_brings_its_place_back(visit: Visitor) -> None:
     assert Image.open(io.BytesIO(png)).size == (28, 28)
     shown = visit.pixels()
     page.get_by_label("Model").select_option("mnist_vae@1")
-    expect(page.locator("#panel-samples .thumb")).to_have_count(16)
+    visit.settles()
     drop(visit, png)
     visit.says("the service makes the same bytes again")
     expect(page.get_by_label("Model")).to_have_value("mnist_keras_vae@1")
     visit.settles()
     assert visit.pixels() == shown
+
+
+def test_model_chosen_last_is_shown_whichever_answers_first(visit: Visitor) -> None:
+    page = visit.opens("#model=mnist_vae@1")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/v1/models/mnist_keras_vae@1/sample", hold)
+    choice = page.get_by_label("Model")
+    choice.select_option("mnist_keras_vae@1")
+    choice.select_option("mnist_gan@1")
+    expect(page).to_have_title(re.compile("DCGAN"))
+    assert len(held) == 1
+    with page.expect_response("**/v1/models/mnist_keras_vae@1/sample"):
+        held[0].continue_()
+    visit.settles()
+    expect(page).to_have_title(re.compile("DCGAN"))
+    expect(choice).to_have_value("mnist_gan@1")
 
 
 def test_sheet_dropped_on_the_page_brings_its_sampling_back(visit: Visitor) -> None:
