@@ -27,6 +27,8 @@ GraphRole = Literal[
     "latent_to_noise",
     "latent_to_prior",
     "latent_to_image",
+    "latent_gradient",
+    "latent_to_evidence",
     "image_to_latent",
     "image_to_evidence",
     "latent_to_pixel_evidence",
@@ -296,8 +298,9 @@ class Manifest(_Part):
             raise ValueError(f"golden cases for graphs that are not listed: {sorted(unknown)}")
         if missing := set(roles) - {case.role for case in self.golden}:
             raise ValueError(f"graphs without a golden case: {sorted(missing)}")
-        if "image_to_evidence" in roles and self.likelihood is None:
-            raise ValueError("a model with image_to_evidence must state its likelihood")
+        for role in ("image_to_evidence", "latent_to_evidence"):
+            if role in roles and self.likelihood is None:
+                raise ValueError(f"a model with {role} must state its likelihood")
         if self.latent.prior not in NOISE_PRIORS and "noise_to_latent" not in roles:
             raise ValueError(f"a {self.latent.prior} prior needs noise_to_latent: its latents are not its noise")
         if "latent_to_noise" in roles and "noise_to_latent" not in roles:

@@ -41,6 +41,7 @@ from training.loops.gan_loop import train_gan
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
 from training.loops.vae_loop import train_vae
+from training.nets.adjoint import NoAdjoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
     try:
         status: int = options.run(options)
-    except (ConfigError, DataError, ParityError) as error:
+    except (ConfigError, DataError, NoAdjoint, ParityError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -291,6 +291,12 @@ class EvaluationConfig(Section):
     map_points: PositiveInt = 400  # encoded test images for the latent map
 
 
+class ExportConfig(Section):
+    """Which graphs are published beside those that every model of the kind has."""
+
+    gradients: bool = True  # latent_gradient and latent_to_evidence: each holds the decoder's weights once more
+
+
 class RunConfig(Section):
     """One experiment: a published model or one row of a table."""
 
@@ -302,6 +308,7 @@ class RunConfig(Section):
     model: Annotated[AutoencoderConfig | VaeConfig | GanConfig, Field(discriminator="family")]
     optimiser: OptimiserConfig = OptimiserConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    export: ExportConfig = ExportConfig()
     checkpoint_every_s: PositiveFloat = 60.0  # a killed run loses at most this much, and the step it was in
     samples_every_epochs: PositiveInt = 5  # how often a grid of samples is drawn into the run folder
 

@@ -32,6 +32,17 @@ def _expected(role: GraphRole, manifest: Manifest) -> tuple[Tensors, Tensors, Te
         "latent_to_noise": ({"latent": latent}, {"noise": noise}, {}),
         "latent_to_prior": ({"latent": latent}, {"log_prior": (None,)}, {"component": (None, ANY)}),
         "latent_to_image": ({"latent": latent}, {"image": image}, {}),
+        "latent_gradient": ({"latent": latent, "cotangent": image}, {"gradient": latent}, {}),
+        "latent_to_evidence": (
+            {"image": image, "latent": latent},
+            {
+                "log_likelihood": (None,),
+                "log_prior": (None,),
+                "likelihood_gradient": latent,
+                "prior_gradient": latent,
+            },
+            {},
+        ),
         "image_to_latent": (
             {"image": image, "noise": latent},
             {"latent": latent},

@@ -116,3 +116,11 @@ def _with_prior(document: dict[str, Any], *, selectors: int) -> dict[str, Any]:
         "graphs": [*document["graphs"], signature.model_dump()],
         "golden": [*document["golden"], golden.model_dump()],
     }
+
+
+@pytest.mark.parametrize("role", ["image_to_evidence", "latent_to_evidence"])
+def test_density_needs_its_likelihood_stated(document: dict[str, Any], role: str) -> None:
+    graph = document["graphs"][0] | {"role": role}
+    golden = document["golden"][0] | {"role": role}
+    with pytest.raises(ValidationError, match=f"a model with {role} must state its likelihood"):
+        Manifest.model_validate(document | {"likelihood": None, "graphs": [graph], "golden": [golden]})

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from app.manifest import LABEL, NOISE_PRIORS, GraphRole
 from training.autoencoder.model import Autoencoder
+from training.export.gradients import GeneratorLatentGradient, JointWithGradients, LatentToEvidence, VaeLatentGradient
 from training.export.storage import round_weights
 from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.labelled_prior import LabelledMixturePrior
@@ -177,8 +178,13 @@ class _NoiseToCode(nn.Module):
         return self.autoencoder.from_noise(noise)
 
 
-def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_size: int) -> list[Graph]:
-    """Every graph that this kind of model has, on a copy of it that is made ready to export."""
+def graphs_of(
+    model: TrainedModel, image_shape: tuple[int, int, int], latent_size: int, *, gradients: bool = True
+) -> list[Graph]:
+    """Every graph that this kind of model has, on a copy of it that is made ready to export.
+
+    `gradients` adds `latent_gradient` and `latent_to_evidence`, which need adjoints of nets and priors.
+    """
     model = _ready(model)
     latent: Shapes = {"latent": ("batch", latent_size)}
     image: Shapes = {"image": ("batch", *image_shape)}
@@ -186,13 +192,15 @@ def graphs_of(model: TrainedModel, image_shape: tuple[int, int, int], latent_siz
         return [
             Graph("latent_to_image", model.generator, latent, ("image",)),
             Graph("image_to_realism", model.discriminator, image, ("logit",)),
+            *([_latent_gradient(GeneratorLatentGradient(model.generator), latent, image)] if gradients else []),
         ]
     if isinstance(model, Autoencoder):
         return _autoencoder_graphs(model, latent, image)
+    vae = model.vae if isinstance(model, FewLabelsModel) else model
+    graphs = [*_prior_graphs(vae, latent), *_vae_graphs(vae, latent, image)]
     if isinstance(model, FewLabelsModel):
-        classifier = Graph("image_to_class", model, image, ("logits",), model.classes)
-        return [*_prior_graphs(model.vae, latent), *_vae_graphs(model.vae, latent, image), classifier]
-    return [*_prior_graphs(model, latent), *_vae_graphs(model, latent, image)]
+        graphs.append(Graph("image_to_class", model, image, ("logits",), model.classes))
+    return [*graphs, *(_gradient_graphs(vae, latent, image) if gradients else [])]
 
 
 def _autoencoder_graphs(model: Autoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
@@ -244,6 +252,25 @@ def _vae_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> l
         Graph("image_to_evidence", _ImageToEvidence(vae), weighed, terms, classes),
         Graph("latent_to_pixel_evidence", _LatentToPixelEvidence(vae), seen, terms[:1], classes),
     ]
+
+
+def _gradient_graphs(vae: VariationalAutoencoder, latent: Shapes, image: Shapes) -> list[Graph]:
+    """Of the plain model. Hierarchical and stacked ones have densities of their own, whose adjoints are not known."""
+    if type(vae) is not VariationalAutoencoder:
+        return []
+    label: Shapes = {LABEL: ("batch",)} if vae.classes else {}
+    joint: Shapes = {**image, **latent, **label}
+    return [
+        _latent_gradient(VaeLatentGradient(vae), latent, image, label, vae.classes),
+        Graph("latent_to_evidence", LatentToEvidence(vae), joint, JointWithGradients._fields, vae.classes),
+    ]
+
+
+def _latent_gradient(
+    module: nn.Module, latent: Shapes, image: Shapes, label: Shapes | None = None, classes: int = 0
+) -> Graph:
+    inputs: Shapes = {**latent, "cotangent": image["image"], **(label or {})}
+    return Graph("latent_gradient", module, inputs, ("gradient",), classes)
 
 
 def _ready(model: TrainedModel) -> TrainedModel:

@@ -39,6 +39,7 @@ def _export(graph: Graph, path: Path) -> None:
         name: {axis: torch.export.Dim(size) for axis, size in enumerate(shape) if isinstance(size, str)}
         for name, shape in graph.inputs.items()
     }
+    graph.module(*examples.values())  # what is wrong with it is said here in its own words
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():  # the exporter warns of its own internals
         warnings.simplefilter("ignore")

@@ -103,7 +103,8 @@ class TrainedRun:
     def graphs(self) -> list[Graph]:
         """The model's graphs, ready to export."""
         data = self.config.data
-        return graphs_of(self.model, (data.channels, data.size, data.size), self.config.model.latent_size)
+        shape, size = (data.channels, data.size, data.size), self.config.model.latent_size
+        return graphs_of(self.model, shape, size, gradients=self.config.export.gradients)
 
 
 def model_summary(config: RunConfig, classes: int = 0) -> str:

@@ -44,6 +44,10 @@ class Generator(nn.Module):
         image: Tensor = self.to_image(self.doublings(self.projection(latent)))
         return image
 
+    def chain(self) -> tuple[nn.Module, ...]:
+        """What `forward` does, as layers one after another."""
+        return self.projection, self.doublings, self.to_image
+
 
 def _doubling(coarse: int, fine: int, *, batch_norm: bool) -> nn.Sequential:
     # A bias before a batch norm would be subtracted again with the mean.

@@ -93,3 +93,7 @@ class ConvolutionalDecoder(nn.Module):
         """The likelihood's parameters for each latent."""
         picture: Tensor = self.body(self.head(latent).unflatten(1, self.start))
         return picture
+
+    def chain(self) -> tuple[nn.Module, ...]:
+        """What `forward` does, as layers one after another."""
+        return self.head, nn.Unflatten(1, self.start), self.body

@@ -48,3 +48,7 @@ class DenseDecoder(nn.Module):
         """The likelihood's parameters for each latent."""
         picture: Tensor = self.head(self.body(latent)).unflatten(1, self.image_shape)
         return picture
+
+    def chain(self) -> tuple[nn.Module, ...]:
+        """What `forward` does, as layers one after another."""
+        return self.body, self.head, nn.Unflatten(1, self.image_shape)

@@ -35,3 +35,20 @@ def mean(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     exact = torch.reciprocal(1 - torch.exp(-safe)) - torch.reciprocal(safe) - 0.5
     beyond_half = torch.where(size < NEAR_ZERO, size / 12 - size.pow(3) / 720, exact)
     return 0.5 + torch.sign(logits) * beyond_half
+
+
+def score(x: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """∂ log p(x) / ∂ logit = x − E[x], as in every exponential family."""
+    return x - mean(logits)
+
+
+def variance(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Var[x] = ∂ E[x] / ∂ logit = 1 / logit² − 1 / (2 sinh(logit / 2))², 1/12 at zero.
+
+    The two terms nearly cancel for small logits: up to 1 the derivative of x/2 · coth(x/2)'s series stands for them.
+    """
+    square = logits.square()
+    series = 1 / 12 - square * (1 / 240 - square * (1 / 6048 - square * (1 / 172_800 - square / 5_322_240)))
+    size = torch.where(square < 1, 1.0, logits.abs())  # the branch not taken must be finite too
+    decayed = torch.exp(-size)
+    return torch.where(square < 1, series, torch.reciprocal(size.square()) - decayed / (1 - decayed).square())

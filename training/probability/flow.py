@@ -7,13 +7,15 @@ forwards turns codes into noise, which is the direction that densities need; `in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from training.nets.adjoint import NoAdjoint, linearise
 
 SLOPE = 0.1
 """Of the leaky ReLU in the coupling networks."""
@@ -26,6 +28,14 @@ class Mapped(NamedTuple):
 
     value: Float[Tensor, "*batch size"]
     log_determinant: Float[Tensor, "*batch"]
+
+
+class MappedWithAdjoint(NamedTuple):
+    """Where a step sends its rows, and how cotangents come back from there."""
+
+    mapped: Mapped
+    pullback: Callable[[Tensor], Tensor]
+    """c ↦ ∇ₓ (c · y + log|det ∂y/∂x|), by row: the volume change has a gradient of its own."""
 
 
 class FlowStep(nn.Module, ABC):
@@ -42,6 +52,10 @@ class FlowStep(nn.Module, ABC):
     def settled(self) -> FlowStep:
         """The same map with what follows from its weights alone computed once: what is exported."""
         return self
+
+    def with_adjoint(self, x: Float[Tensor, "*batch size"]) -> MappedWithAdjoint:
+        """`forward` without context, and its adjoint. Raises NoAdjoint where that is not known."""
+        raise NoAdjoint(f"the adjoint of {type(self).__name__} is not known: give it a `with_adjoint`")
 
 
 class ActNorm(FlowStep):
@@ -62,6 +76,10 @@ class ActNorm(FlowStep):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """x = y · exp(−log_scale) − shift."""
         return y * torch.exp(-self.log_scale) - self.shift
+
+    def with_adjoint(self, x: Tensor) -> MappedWithAdjoint:
+        """Scaled as the values are; the volume change is the same everywhere."""
+        return MappedWithAdjoint(self(x), lambda cotangent: cotangent * torch.exp(self.log_scale))
 
 
 class AffineCoupling(FlowStep):
@@ -90,8 +108,7 @@ class AffineCoupling(FlowStep):
         """log|det| = Σ log gate."""
         kept, moved = x.split([self.kept, self.moved], dim=-1)
         shift, opening = self._shift_and_opening(kept, context)
-        value = torch.cat([kept, (moved + shift) * torch.sigmoid(opening)], dim=-1)
-        return Mapped(value, functional.logsigmoid(opening).sum(dim=-1))
+        return _coupled(kept, moved, shift, opening)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """x₂ = y₂ / gate − shift."""
@@ -99,11 +116,32 @@ class AffineCoupling(FlowStep):
         shift, opening = self._shift_and_opening(kept, context)
         return torch.cat([kept, moved / torch.sigmoid(opening) - shift], dim=-1)
 
+    def with_adjoint(self, x: Tensor) -> MappedWithAdjoint:
+        """With gate' = gate (1 − gate) and (log gate)' = 1 − gate; what the first half decided comes back to it."""
+        kept, moved = x.split([self.kept, self.moved], dim=-1)
+        parameters, through_body = linearise(self.body, kept)
+        shift, unbiased = parameters.chunk(2, dim=-1)
+        opening = unbiased + OPEN_GATE
+        gate, shut = torch.sigmoid(opening), torch.sigmoid(-opening)
+
+        def pullback(cotangent: Tensor) -> Tensor:
+            of_kept, of_moved = cotangent.split([self.kept, self.moved], dim=-1)
+            of_shift = of_moved * gate
+            of_opening = (of_shift * (moved + shift) + 1) * shut
+            return torch.cat([of_kept + through_body(torch.cat([of_shift, of_opening], dim=-1)), of_shift], dim=-1)
+
+        return MappedWithAdjoint(_coupled(kept, moved, shift, opening), pullback)
+
     def _shift_and_opening(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         seen = kept if context is None else torch.cat([kept, context], dim=-1)
         # Where the net runs in half precision, gate and log gate are still of one number, in full.
         shift, opening = self.body(seen).to(kept.dtype).chunk(2, dim=-1)
         return shift, opening + OPEN_GATE
+
+
+def _coupled(kept: Tensor, moved: Tensor, shift: Tensor, opening: Tensor) -> Mapped:
+    value = torch.cat([kept, (moved + shift) * torch.sigmoid(opening)], dim=-1)
+    return Mapped(value, functional.logsigmoid(opening).sum(dim=-1))
 
 
 class LinearMap(FlowStep):
@@ -125,6 +163,10 @@ class LinearMap(FlowStep):
     def settled(self) -> FlowStep:
         """With W⁻¹ and log|det W| as constants, computed in double precision."""
         return SettledLinearMap(self.weight.detach())
+
+    def with_adjoint(self, x: Tensor) -> MappedWithAdjoint:
+        """By Wᵀ."""
+        return MappedWithAdjoint(self(x), lambda cotangent: cotangent @ self.weight)
 
 
 class SettledLinearMap(FlowStep):
@@ -149,6 +191,10 @@ class SettledLinearMap(FlowStep):
         """W⁻¹ y."""
         return functional.linear(y, self.inverse_weight)
 
+    def with_adjoint(self, x: Tensor) -> MappedWithAdjoint:
+        """By Wᵀ."""
+        return MappedWithAdjoint(self(x), lambda cotangent: cotangent @ self.weight)
+
 
 class Reversal(FlowStep):
     """The numbers in reverse order, so that the next coupling moves what this one kept."""
@@ -160,6 +206,10 @@ class Reversal(FlowStep):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Reversed once more."""
         return y.flip(-1)
+
+    def with_adjoint(self, x: Tensor) -> MappedWithAdjoint:
+        """Reversed too."""
+        return MappedWithAdjoint(self(x), lambda cotangent: cotangent.flip(-1))
 
 
 class Flow(FlowStep):
@@ -182,6 +232,21 @@ class Flow(FlowStep):
         for step in reversed(self.steps):
             y = cast(FlowStep, step).inverse(y, context)
         return y
+
+    def with_adjoint(self, x: Tensor) -> MappedWithAdjoint:
+        """The chain rule: pullbacks last to first, each adding its own volume change's gradient."""
+        total, pullbacks = x.new_zeros(x.shape[:-1]), []
+        for step in self.steps:
+            (x, log_determinant), pullback = cast(FlowStep, step).with_adjoint(x)
+            total = total + log_determinant
+            pullbacks.append(pullback)
+
+        def through_all(cotangent: Tensor) -> Tensor:
+            for pullback in reversed(pullbacks):
+                cotangent = pullback(cotangent)
+            return cotangent
+
+        return MappedWithAdjoint(Mapped(x, total), through_all)
 
     def settled(self) -> Flow:
         """Every step settled."""

@@ -19,6 +19,11 @@ def log_density(x: Float[Tensor, "*shape"], mean: Float[Tensor, "*shape"], scale
     return -0.5 * ((x - mean) / scale).square() - torch.log(scale) - 0.5 * LOG_2PI
 
 
+def score(x: Float[Tensor, "*shape"], mean: Float[Tensor, "*shape"], scale: Tensor) -> Float[Tensor, "*shape"]:
+    """∂ log N(x; mean, scale²) / ∂ mean = (x − mean) / scale²."""
+    return (x - mean) / scale.square()
+
+
 def standard_log_density(x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
     """log N(x; 0, I), summed over the last axis."""
     return (-0.5 * x.square() - 0.5 * LOG_2PI).sum(dim=-1)

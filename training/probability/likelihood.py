@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from app.manifest import Likelihood as LikelihoodSpec
 from app.manifest import LikelihoodKind
+from training.nets.adjoint import Linearised, NoAdjoint, sigmoid
 from training.probability import bernoulli, continuous_bernoulli, discretised_logistic, gaussian
 from training.probability.discretised_logistic import LEVELS
 
@@ -47,6 +48,16 @@ class Likelihood(nn.Module):
         """log p(x|z) of each pixel, all its channels together, in nats: what `log_density` sums."""
         return self._per_pixel(x, output.float()).sum(dim=-3)
 
+    def linearised_mean(self, output: Float[Tensor, "batch outputs h w"]) -> Linearised:
+        """`mean` and its adjoint: cotangents of the picture become cotangents of the output."""
+        return sigmoid(output)
+
+    def score(
+        self, x: Float[Tensor, "batch c h w"], output: Float[Tensor, "batch outputs h w"]
+    ) -> Float[Tensor, "batch outputs h w"]:
+        """∂ log p(x|z) / ∂ output, written out so that it exports. Raises NoAdjoint where that is not known."""
+        raise NoAdjoint(f"the score of {type(self).__name__} is not known: give it a `score`")
+
     def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
         raise TypeError(f"{type(self).__name__} has no density of its own: use one of its subclasses")
 
@@ -58,6 +69,10 @@ class BernoulliLikelihood(Likelihood):
 
     def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
         return bernoulli.log_mass(x, output)
+
+    def score(self, x: Tensor, output: Tensor) -> Tensor:
+        """x − sigmoid(output)."""
+        return bernoulli.score(x, output)
 
 
 class GaussianLikelihood(Likelihood):
@@ -80,6 +95,11 @@ class GaussianLikelihood(Likelihood):
     def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
         return gaussian.log_density(x, self.mean(output), self.scale)
 
+    def score(self, x: Tensor, output: Tensor) -> Tensor:
+        """(x − mean) / scale², back through the mean."""
+        mean, pullback = self.linearised_mean(output)
+        return pullback(gaussian.score(x, mean, self.scale))
+
 
 class ContinuousBernoulliLikelihood(Likelihood):
     """Pixels in [0, 1], each with a density that leans to one end; the decoder gives logits."""
@@ -92,6 +112,14 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
         return continuous_bernoulli.log_density(x, output)
+
+    def linearised_mean(self, output: Tensor) -> Linearised:
+        """The mean's derivative is the variance."""
+        return Linearised(self.mean(output), lambda cotangent: cotangent * continuous_bernoulli.variance(output))
+
+    def score(self, x: Tensor, output: Tensor) -> Tensor:
+        """x − mean."""
+        return continuous_bernoulli.score(x, output)
 
 
 class LogisticMixtureLikelihood(Likelihood):
@@ -114,11 +142,51 @@ class LogisticMixtureLikelihood(Likelihood):
     def mean(self, output: Float[Tensor, "*batch outputs h w"]) -> Float[Tensor, "*batch c h w"]:
         """The components' means, kept within [0, 1], by weight: what the tails take back at the ends is left out."""
         log_weights, means, _, coefficients = self._parts(output)
+        inside = torch.stack(self._leaning_on_each_other(means, coefficients), dim=-4).clamp(0, 1)
+        return _paired_sum(log_weights.exp().unsqueeze(-4) * inside)
+
+    def linearised_mean(self, output: Tensor) -> Linearised:
+        """Back from the sum to weights and means, and from each channel's mean, last first, to those it leans on."""
+        log_weights, means, log_scales, coefficients = self._parts(output)
+        found = self._leaning_on_each_other(means, coefficients)
+        stacked, weights = torch.stack(found, dim=-4), log_weights.exp()
+
+        def pullback(cotangent: Tensor) -> Tensor:
+            shared = cotangent.unsqueeze(-3)  # (batch, c, 1, h, w)
+            of_weights = (shared * stacked.clamp(0, 1)).sum(dim=-4)
+            of_logits = weights * (of_weights - (weights * of_weights).sum(dim=-3, keepdim=True))
+            unclamped = (stacked > 0) & (stacked < 1)
+            of_found = torch.where(unclamped, shared * weights.unsqueeze(-4), 0.0).unbind(dim=-4)
+            of_means, of_coefficients = _back_along_leanings(coefficients, found, of_found)
+            return _joined(of_logits, of_means, torch.zeros_like(log_scales).unbind(dim=-4), of_coefficients)
+
+        return Linearised(self.mean(output), pullback)
+
+    def score(self, x: Tensor, output: Tensor) -> Tensor:
+        """Each component's own derivatives, by its responsibility for the pixel; weights get r − π."""
+        log_weights, means, log_scales, coefficients = self._parts(output)
+        seen = x.unsqueeze(-3).unbind(dim=-4)
+        masses, scores = log_weights, []
+        for channel in range(self.channels):
+            place = seen[channel], _leaning(means, coefficients, seen, channel), log_scales.select(-4, channel)
+            masses = masses + discretised_logistic.log_mass(*place)
+            scores.append(discretised_logistic.score(*place))
+        responsible = torch.softmax(masses, dim=-3)
+        of_means = [responsible * score.by_mean for score in scores]
+        free = (log_scales > SMALLEST_LOG_SCALE).to(output.dtype).unbind(dim=-4)
+        of_scales = [responsible * score.by_log_scale * free[channel] for channel, score in enumerate(scores)]
+        of_coefficients = [
+            of_means[channel] * _leaning_slope(coefficients, seen, channel, other)
+            for channel, other in _pairs(len(seen))
+        ]
+        return _joined(responsible - log_weights.exp(), of_means, of_scales, of_coefficients)
+
+    def _leaning_on_each_other(self, means: Tensor, coefficients: Tensor) -> list[Tensor]:
+        """The components' means of each channel, where the channels before it stand at their own."""
         found = list(means.unbind(dim=-4)[:1])
         for channel in range(1, self.channels):
             found.append(_leaning(means, coefficients, found, channel))
-        inside = torch.stack(found, dim=-4).clamp(0, 1)
-        return _paired_sum(log_weights.exp().unsqueeze(-4) * inside)
+        return found
 
     def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
         log_weights, means, log_scales, coefficients = self._parts(output)
@@ -150,8 +218,24 @@ class CategoricalLikelihood(Likelihood):
     def mean(self, output: Float[Tensor, "*batch outputs h w"]) -> Float[Tensor, "*batch c h w"]:
         """The levels' average."""
         probabilities = torch.softmax(output.unflatten(-3, (-1, LEVELS)), dim=-3)
-        levels = torch.arange(LEVELS, device=output.device, dtype=output.dtype) / (LEVELS - 1)
-        return _paired_sum(probabilities * levels[:, None, None])
+        return _paired_sum(probabilities * (_levels(output) / (LEVELS - 1)))
+
+    def linearised_mean(self, output: Tensor) -> Linearised:
+        """∂ mean / ∂ logit of a level = its probability · (level − mean)."""
+        mean, levels = self.mean(output), _levels(output) / (LEVELS - 1)
+
+        def pullback(cotangent: Tensor) -> Tensor:
+            probabilities = torch.softmax(output.unflatten(-3, (-1, LEVELS)), dim=-3)
+            of_logits = probabilities * (levels - mean.unsqueeze(-3)) * cotangent.unsqueeze(-3)
+            return of_logits.flatten(-4, -3)
+
+        return Linearised(mean, pullback)
+
+    def score(self, x: Tensor, output: Tensor) -> Tensor:
+        """1 at the pixel's level, minus the probabilities."""
+        probabilities = torch.softmax(output.unflatten(-3, (-1, LEVELS)), dim=-3)
+        at_level = torch.round(x.unsqueeze(-3) * (LEVELS - 1)) == _levels(output)
+        return (at_level.to(output.dtype) - probabilities).flatten(-4, -3)
 
     def _per_pixel(self, x: Tensor, output: Tensor) -> Tensor:
         log_masses = torch.log_softmax(output.unflatten(-3, (-1, LEVELS)), dim=-3)
@@ -194,3 +278,35 @@ def _leaning(means: Tensor, coefficients: Tensor, before: Sequence[Tensor], chan
     for other in range(channel):
         mean = mean + torch.tanh(coefficients.select(-4, first + other)) * (before[other] - 0.5)
     return mean
+
+
+def _leaning_slope(coefficients: Tensor, before: Sequence[Tensor], channel: int, other: int) -> Tensor:
+    """How a channel's component means move with the coefficient by which they lean on another."""
+    leaning = torch.tanh(coefficients.select(-4, _pairs(channel + 1).index((channel, other))))
+    return (1 - leaning.square()) * (before[other] - 0.5)
+
+
+def _back_along_leanings(
+    coefficients: Tensor, found: Sequence[Tensor], of_found: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Cotangents of the means before they leaned on each other, and of the coefficients: the last channel's first."""
+    of_means, of_coefficients = list(of_found), {}
+    for place, (channel, other) in reversed([*enumerate(_pairs(len(found)))]):
+        of_coefficients[place] = of_means[channel] * _leaning_slope(coefficients, found, channel, other)
+        of_means[other] = of_means[other] + of_means[channel] * torch.tanh(coefficients.select(-4, place))
+    return of_means, [of_coefficients[place] for place in sorted(of_coefficients)]
+
+
+def _pairs(channels: int) -> list[tuple[int, int]]:
+    """Which channel leans on which, in the order of the coefficients: gr, br, bg."""
+    return [(channel, other) for channel in range(1, channels) for other in range(channel)]
+
+
+def _joined(of_logits: Tensor, *parts: Sequence[Tensor]) -> Tensor:
+    """The parts of a mixture's output, each (batch, M, h, w), in the order of `_parts`."""
+    return torch.cat([of_logits, *(part for group in parts for part in group)], dim=-3)
+
+
+def _levels(like: Tensor) -> Tensor:
+    """0 … 255 along the third axis from the end."""
+    return torch.arange(LEVELS, device=like.device, dtype=like.dtype)[:, None, None]

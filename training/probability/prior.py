@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from app.manifest import PriorKind
 from training.config import PriorConfig
+from training.nets.adjoint import NoAdjoint
 from training.nets.dense import ImageShape
 from training.probability import gaussian
 from training.probability.flow import Flow, real_nvp
@@ -27,6 +28,13 @@ class Components(NamedTuple):
     means: Float[Tensor, "components size"]
     scales: Float[Tensor, "components size"]
     log_weights: Float[Tensor, " components"]
+
+
+class DensityWithGradient(NamedTuple):
+    """log p(z) and its gradient in z, in nats."""
+
+    log_density: Float[Tensor, "*batch"]
+    gradient: Float[Tensor, "*batch size"]
 
 
 class Prior(nn.Module, ABC):
@@ -55,6 +63,10 @@ class Prior(nn.Module, ABC):
     def from_noise(self, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, "batch size"]:
         """The latents that standard normal noise becomes: distributed as p(z)."""
 
+    def with_gradient(self, latent: Float[Tensor, "*batch size"]) -> DensityWithGradient:
+        """log p(z) and ∇ log p(z), written out so that both export. Raises NoAdjoint where that is not known."""
+        raise NoAdjoint(f"the gradient of {type(self).__name__} is not known: give it a `with_gradient`")
+
     def settled(self) -> Prior:
         """The same prior with what follows from its weights alone computed once: what is exported."""
         return self
@@ -68,6 +80,10 @@ class StandardNormalPrior(Prior):
     def log_density(self, latent: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
         """Σ log N(zᵢ; 0, 1)."""
         return gaussian.standard_log_density(latent)
+
+    def with_gradient(self, latent: Float[Tensor, "*batch size"]) -> DensityWithGradient:
+        """∇ log p(z) = −z."""
+        return DensityWithGradient(self.log_density(latent), -latent)
 
     def from_noise(self, noise: Float[Tensor, "batch size"]) -> Float[Tensor, "batch size"]:
         """The noise itself."""
@@ -91,6 +107,11 @@ class FlowPrior(Prior):
         noise, log_determinant = self.flow(latent)
         log_density: Tensor = gaussian.standard_log_density(noise) + log_determinant
         return log_density
+
+    def with_gradient(self, latent: Float[Tensor, "*batch size"]) -> DensityWithGradient:
+        """∇ log p(z) = (∂f/∂z)ᵀ (−f(z)) + ∇ log|det ∂f/∂z|."""
+        (noise, log_determinant), pullback = self.flow.with_adjoint(latent)
+        return DensityWithGradient(gaussian.standard_log_density(noise) + log_determinant, pullback(-noise))
 
     def from_noise(self, noise: Float[Tensor, "batch size"]) -> Float[Tensor, "batch size"]:
         """f⁻¹(noise)."""
@@ -124,6 +145,15 @@ class MixturePrior(Prior):
         means, scales, log_weights = self.components()
         each = gaussian.log_density(latent[..., None, :], means, scales).sum(dim=-1)
         return each + log_weights
+
+    def with_gradient(self, latent: Float[Tensor, "*batch size"]) -> DensityWithGradient:
+        """∇ log p(z) = Σ rₖ (meanₖ − z) / scaleₖ², with the responsibilities rₖ = p(k|z)."""
+        means, scales, log_weights = self.components()
+        standardised = (means - latent[..., None, :]) / scales  # (*batch, components, size)
+        each = (-0.5 * standardised.square() - torch.log(scales) - 0.5 * gaussian.LOG_2PI).sum(dim=-1) + log_weights
+        responsibilities = torch.softmax(each, dim=-1)
+        gradient = (responsibilities[..., None] * standardised / scales).sum(dim=-2)
+        return DensityWithGradient(torch.logsumexp(each, dim=-1), gradient)
 
     def from_noise(self, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, "batch size"]:
         """The chosen component's Gaussian at the noise behind the first number."""

@@ -157,12 +157,14 @@ class VariationalAutoencoder(nn.Module):
         """`evidence`."""
         return self.evidence(image, noise, label)
 
+    def told(self, latent: Float[Tensor, "batch size"], label: Labels | None) -> Float[Tensor, "batch numbers"]:
+        """What the decoder reads: the latent and, of a conditional model, the one-hot label after it."""
+        self._check(label)
+        return latent if label is None else torch.cat([latent, one_hot(label, self.classes)], dim=1)
+
     def _decoded(self, latent: Float[Tensor, "batch size"], label: Labels | None) -> Float[Tensor, "batch c h w"]:
         """The likelihood's parameters at each latent."""
-        self._check(label)
-        if label is not None:
-            latent = torch.cat([latent, one_hot(label, self.classes)], dim=1)
-        output: Tensor = self.decoder(latent).float()
+        output: Tensor = self.decoder(self.told(latent, label)).float()
         return output
 
     def _check(self, label: Labels | None) -> None:

@@ -93,7 +93,7 @@ PIXELS = "latent_to_pixel_evidence"
 def test_graph_computes_what_pytorch_computes_at_any_batch(
     tmp_path: Path, model: dict[str, Any], size: int, channels: int, roles: list[str]
 ) -> None:
-    trained = _model(model, size, channels)
+    trained = trained_model(model, size, channels)
     for graph in graphs_of(trained, (channels, size, size), model["latent_size"]):
         if graph.role in roles:
             session = _session(graph, tmp_path)
@@ -104,7 +104,7 @@ def test_graph_computes_what_pytorch_computes_at_any_batch(
 
 
 def test_graph_is_one_file_with_named_varying_axes(tmp_path: Path) -> None:
-    graph = _graph(_model(CONVOLUTIONAL, 8, 1), "image_to_evidence")
+    graph = _graph(trained_model(CONVOLUTIONAL, 8, 1), "image_to_evidence")
     signature = write_graph(graph, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["image_to_evidence.onnx"]
     assert [(spec.name, spec.shape) for spec in signature.inputs] == [
@@ -125,7 +125,7 @@ def test_label_of_a_conditional_graph_is_one_integer_a_row(tmp_path: Path) -> No
 
 
 def test_trained_model_is_left_as_it_was() -> None:
-    gan = _model(SPECTRAL_NORM, 8, 1).train()
+    gan = trained_model(SPECTRAL_NORM, 8, 1).train()
     before = {name: value.clone() for name, value in gan.state_dict().items()}
     graphs_of(gan, (1, 8, 8), 5)
     assert gan.training
@@ -146,7 +146,7 @@ def test_graph_that_draws_its_own_noise_is_refused(tmp_path: Path, draw: Any) ->
         write_graph(graph, tmp_path)
 
 
-def _model(document: dict[str, Any], size: int, channels: int) -> TrainedModel:
+def trained_model(document: dict[str, Any], size: int, channels: int) -> TrainedModel:
     """A model whose every weight and running statistic differs from what it starts as, rounded as publication does."""
     torch.manual_seed(0)
     data = {"set": "digits", "size": size, "channels": channels}

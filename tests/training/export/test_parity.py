@@ -50,10 +50,17 @@ def test_tolerance_is_the_larger_of_absolute_and_relative(found: float, wanted: 
     assert Tolerance(absolute=0.1, relative=0.01).excess(*arrays) == pytest.approx(excess, rel=1e-5)
 
 
-@pytest.mark.parametrize("role", ["image_to_evidence", "image_to_latent"])
+@pytest.mark.parametrize("role", ["image_to_evidence", "latent_to_evidence", "image_to_latent"])
 def test_log_terms_are_held_to_nats(role: GraphRole) -> None:
     found = Tolerance.of(Graph(role, nn.Identity(), {}, ()))
-    assert found == (Tolerance(1e-3, 1e-6) if role == "image_to_evidence" else Tolerance(1e-4, 1e-5))
+    assert found == (Tolerance(1e-3, 1e-6) if role.endswith("evidence") else Tolerance(1e-4, 1e-5))
+
+
+def test_gradient_is_held_to_a_share_of_its_largest_entry() -> None:
+    tolerance, wanted = Tolerance(1e-3, 1e-6), np.array([0.5, -4000.0], np.float32)
+    assert tolerance.of_output("likelihood_gradient", wanted) == Tolerance(pytest.approx(0.04), 1e-6)
+    assert tolerance.of_output("likelihood_gradient", wanted[:1]) == tolerance
+    assert tolerance.of_output("log_likelihood", wanted) == tolerance
 
 
 def _linear() -> Graph:
