@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tomli_w
 import torch
 
+from app.density.annealing import Annealing
 from training.autoencoder.model import Autoencoder
 from training.config import (
     AutoencoderConfig,
@@ -24,6 +26,7 @@ from training.config import (
 from training.data.datasets import DataError, DataSplits, load_splits
 from training.doctor import examine
 from training.evaluation.detection import INSIDE_SEED, OUTSIDE_SEED, judge, read_calibration
+from training.evaluation.estimates import Asked, Subject
 from training.evaluation.examples import compare
 from training.evaluation.outlier_report import draw, report
 from training.evaluation.probes import probe_report
@@ -82,13 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of a run, finished or not")
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the graphs go")
     evaluate = _command(commands, "evaluate", _evaluate, "measure a published version again, from its files alone")
-    evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
-    evaluate.add_argument(
-        "--probe",
-        action="store_true",
-        help="instead: how well a linear classifier does on its codes, on as many principal components and on pixels, "
-        "with 100, 1,000 and all labels",
-    )
+    _add_evaluation_options(evaluate)
     synthesise = _command(commands, "synthesise", _synthesise, "write a labelled image folder from a conditional model")
     _add_synthesis_options(synthesise)
     outliers = _command(commands, "outliers", _outliers, "measure whether a published version notices other pictures")
@@ -125,6 +122,47 @@ def _command(
     command.set_defaults(run=run)
     command.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     return command
+
+
+def _add_evaluation_options(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
+    evaluate.add_argument("--samples", type=_positive, metavar="K", help="instead: the importance-weighted bound of K")
+    evaluate.add_argument(
+        "--ais",
+        type=_chains_and_temperatures,
+        nargs="?",
+        const=Annealing(),
+        metavar="CHAINSxTEMPERATURES",
+        help="instead: log p(x) by annealed importance sampling (16x500 where only --ais is said)",
+    )
+    evaluate.add_argument(
+        "--bdmc",
+        type=_chains_and_temperatures,
+        nargs="?",
+        const=Annealing(),
+        metavar="CHAINSxTEMPERATURES",
+        help="instead: bounds from both sides on images that the model draws itself (bidirectional Monte Carlo)",
+    )
+    evaluate.add_argument("--leapfrog-steps", type=_positive, default=10, help="of a trajectory (default: 10)")
+    evaluate.add_argument(
+        "--probe",
+        action="store_true",
+        help="instead: how well a linear classifier does on its codes, on as many principal components and on pixels, "
+        "with 100, 1,000 and all labels",
+    )
+    evaluate.add_argument("--images", type=_positive, help="test images, or simulated ones, of these estimates")
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _chains_and_temperatures(text: str) -> Annealing:
+    """`16x500` or `16×500`."""
+    chains, _, temperatures = text.replace("×", "x").partition("x")
+    return Annealing(chains=int(chains), temperatures=int(temperatures))
 
 
 def _add_experiment_options(train: argparse.ArgumentParser) -> None:
@@ -246,22 +284,28 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    """Measure a published version from its files alone and set each number beside the card's."""
+    """Measure a published version from its files alone: the card's numbers again, or other estimates of log p(x)."""
     folder: Path = options.version_folder
     manifest = read_manifest(folder)
     config = read_config(folder / "run.toml")
     data = load_splits(config.data.model_copy(update={"labelled_images": None}), options.data_dir)
     _refuse_changed(data, manifest.provenance.data_sha256)
-    graphs = PublishedGraphs.open(folder, manifest)
+    graphs, asked = PublishedGraphs.open(folder, manifest), _asked(options)
     if options.probe:
         print(probe_report(graphs, data))
         return 0
-    for name, metric in measure(graphs, config, data).items():
+    found = Subject(manifest, graphs, config, data).estimates(asked) if asked else measure(graphs, config, data)
+    for name, metric in found.items():
         published = manifest.metrics.get(name)
         beside = f" (published: {published.value:g})" if published else ""
         error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
         print(f"{name}: {metric.value:g}{error} {metric.unit}{beside}; {metric.protocol}")
     return 0
+
+
+def _asked(options: argparse.Namespace) -> Asked:
+    ais, bdmc = (how and replace(how, leapfrog_steps=options.leapfrog_steps) for how in (options.ais, options.bdmc))
+    return Asked(images=options.images, samples=options.samples, annealing=ais, sandwich=bdmc)
 
 
 def _outliers(options: argparse.Namespace) -> int:

@@ -38,6 +38,9 @@ class Stream(IntEnum):
     POSTERIOR = 1
     IMPORTANCE = 2
     LABEL = 3
+    ANNEALING = 4
+    REVERSED_ANNEALING = 5
+    PIXELS = 6
 
 
 def draw_seed() -> int:

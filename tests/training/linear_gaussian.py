@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+from training.nets.adjoint import Linearised
 from training.probability.likelihood import GaussianLikelihood
 from training.vae.model import VariationalAutoencoder
 
@@ -22,6 +23,9 @@ class LinearGaussianLikelihood(GaussianLikelihood):
     def mean(self, output: Tensor) -> Tensor:
         return output
 
+    def linearised_mean(self, output: Tensor) -> Linearised:
+        return Linearised(output, lambda cotangent: cotangent)
+
 
 class _LinearDecoder(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
@@ -31,6 +35,9 @@ class _LinearDecoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         picture: Tensor = self.linear(latent).unflatten(1, (1, SIDE, SIDE))
         return picture
+
+    def chain(self) -> tuple[nn.Module, ...]:
+        return self.linear, nn.Unflatten(1, (1, SIDE, SIDE))
 
 
 class _LinearEncoder(nn.Module):

@@ -23,11 +23,13 @@ from training.data.draws import Purpose, bit_generator, permutation
 from training.data.splits import DataSplits, ImageSet
 from training.evaluation.bounds import Average, joint_bounds, set_bounds
 from training.evaluation.codes import active_numbers, corrupted_pictures, mean_squared_errors
+from training.evaluation.protocol import SEED
+from training.evaluation.protocol import as_metric as _metric
+from training.evaluation.protocol import images_in_words as _of
+from training.evaluation.protocol import pixels_in_words as _pixels
 
 Labels = Int64[np.ndarray, " n"]
 
-SEED = 0
-"""Of the subset, the binarisation and the noise of every number here; stated in the protocols."""
 CALIBRATION_SAMPLES = 64
 MSE_UNIT = "of pixels in [0, 1]"
 AT_ONCE = 200
@@ -79,14 +81,31 @@ class PublishedGraphs:
         indices = range(first_index, first_index + count)
         if "noise_to_latent" not in self.sessions:
             return standard_normal(seed, indices, latent_size)
-        size = cast(int, self.sessions["noise_to_latent"].signature.inputs[0].shape[-1])
-        noise = standard_normal(seed, indices, size)
+        return self.latents(standard_normal(seed, indices, self.noise_size), labels)
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers of noise behind one latent."""
+        role: GraphRole = "noise_to_latent" if "noise_to_latent" in self.sessions else "latent_to_image"
+        return cast(int, self.sessions[role].signature.inputs[0].shape[-1])
+
+    def latents(
+        self, noise: Float32[np.ndarray, "n noise"], labels: Labels | None = None
+    ) -> Float32[np.ndarray, "n d"]:
+        """What the prior makes of noise: the noise itself where it has no graph."""
+        if "noise_to_latent" not in self.sessions:
+            return noise
         return self._in_parts("noise_to_latent", {"noise": noise}, labels)["latent"]
+
+    def means(
+        self, latents: Float32[np.ndarray, "n d"], labels: Labels | None = None
+    ) -> Float32[np.ndarray, "n c h w"]:
+        """E[x|z] of latents, in the model's pixel range."""
+        return self._in_parts("latent_to_image", {"latent": latents}, labels)["image"]
 
     def decode(self, latents: Float32[np.ndarray, "n d"], labels: Labels | None = None) -> UInt8[np.ndarray, "n h w c"]:
         """Latents as pictures."""
-        images = self._in_parts("latent_to_image", {"latent": latents}, labels)["image"]
-        return to_bytes(images, self.image.pixel_range)
+        return to_bytes(self.means(latents, labels), self.image.pixel_range)
 
     def posterior(
         self, pictures: UInt8[np.ndarray, "n h w c"], labels: Labels | None = None
@@ -307,23 +326,3 @@ def _discrimination(graphs: PublishedGraphs, config: RunConfig, data: DataSplits
             f"{_of(images, data)} against as many samples (seed {SEED}); it says nothing across models",
         )
     }
-
-
-def _pixels(config: RunConfig) -> str:
-    if config.data.fixed_binary_test:
-        return "the fixed binary images of Larochelle & Murray 2011"
-    if config.data.binarise:
-        return f"each binarised once, a pixel's grey as odds (seed {SEED})"
-    return "pixels in [0, 1]"
-
-
-def _of(images: ImageSet, data: DataSplits) -> str:
-    if len(images) == len(data.test):
-        return f"all {len(images):,} test images of {data.name}"
-    return f"a random {len(images):,} of the {len(data.test):,} test images of {data.name} (seed {SEED})"
-
-
-def _metric(average: Average, unit: str, protocol: str) -> Metric:
-    return Metric(
-        value=round(average.mean, 5), standard_error=round(average.standard_error, 5), unit=unit, protocol=protocol
-    )

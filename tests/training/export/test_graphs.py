@@ -118,7 +118,7 @@ def test_graph_is_one_file_with_named_varying_axes(tmp_path: Path) -> None:
 
 
 def test_label_of_a_conditional_graph_is_one_integer_a_row(tmp_path: Path) -> None:
-    for graph in graphs_of(_model(CONDITIONAL, 8, 1), (1, 8, 8), 4):
+    for graph in graphs_of(trained_model(CONDITIONAL, 8, 1), (1, 8, 8), 4):
         last = write_graph(graph, tmp_path).inputs[-1]
         told = (last.name, last.dtype, last.shape) == ("label", "int64", ("batch",))
         assert told == (graph.role not in ("noise_to_latent", "latent_to_noise", "latent_to_prior"))
