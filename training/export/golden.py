@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.manifest import DType, GoldenCase, Tensor
 from app.runtime.session import GraphSession
 from training.export.graphs import Graph
-from training.export.parity import Tolerance
+from training.export.parity import KINK_TOLERANCE, Tolerance, is_gradient
 
 SIZES = {"batch": 2, "samples": 2}
 SEED = 7
@@ -22,16 +22,21 @@ def golden_case(graph: Graph, session: GraphSession) -> GoldenCase:
     """Run the graph on fixed random inputs and keep both sides."""
     inputs = graph.random_inputs(SIZES, torch.Generator().manual_seed(SEED))
     feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
-    outputs = session.run(feeds)
-    tolerance = Tolerance.of(graph)
-    absolute = max(tolerance.of_output(name, array).absolute for name, array in outputs.items())
+    outputs, tolerance = _steady(session.run(feeds)), Tolerance.of(graph)
+    for name, array in outputs.items():
+        tolerance = tolerance.beside_largest(KINK_TOLERANCE, array) if is_gradient(name) else tolerance
     return GoldenCase(
         role=graph.role,
         inputs={name: _as_text(array) for name, array in feeds.items()},
         outputs={name: _as_text(array) for name, array in outputs.items()},
-        absolute_tolerance=absolute,
+        absolute_tolerance=tolerance.absolute,
         relative_tolerance=tolerance.relative,
     )
+
+
+def _steady(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Those that are no gradients, where there are any: another processor may round to the other side of a kink."""
+    return {name: array for name, array in outputs.items() if not is_gradient(name)} or outputs
 
 
 def _as_text(array: NDArray[Any]) -> Tensor:

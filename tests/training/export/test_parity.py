@@ -57,10 +57,22 @@ def test_log_terms_are_held_to_nats(role: GraphRole) -> None:
 
 
 def test_gradient_is_held_to_a_share_of_its_largest_entry() -> None:
-    tolerance, wanted = Tolerance(1e-3, 1e-6), np.array([0.5, -4000.0], np.float32)
-    assert tolerance.of_output("likelihood_gradient", wanted) == Tolerance(pytest.approx(0.04), 1e-6)
-    assert tolerance.of_output("likelihood_gradient", wanted[:1]) == tolerance
-    assert tolerance.of_output("log_likelihood", wanted) == tolerance
+    wanted = np.array([[0.5, -4000.0]] * 7, np.float32)
+    tolerance, error = Tolerance(1e-3, 1e-6), np.array([[0.02, 0.0]] * 7, np.float32)
+    assert tolerance.excess_of_output("likelihood_gradient", wanted + error, wanted) == pytest.approx(0.5, rel=1e-3)
+    assert tolerance.excess_of_output("likelihood_gradient", wanted + 5 * error, wanted) == pytest.approx(2.5, rel=1e-3)
+    assert tolerance.excess_of_output("log_likelihood", wanted + error, wanted) == pytest.approx(20, rel=1e-3)
+
+
+def test_one_row_may_have_the_other_slope_of_a_kink_but_not_another_direction() -> None:
+    wanted = np.array([[0.5, -4000.0]] * 7, np.float32)
+    kinked, turned = wanted.copy(), wanted.copy()
+    kinked[3, 0] += 100
+    turned[3, 0] += 400
+    tolerance = Tolerance(1e-3, 1e-6)
+    assert tolerance.excess_of_output("gradient", kinked, wanted) == pytest.approx(0.5)
+    assert tolerance.excess_of_output("gradient", turned, wanted) == pytest.approx(2)
+    assert tolerance.excess_of_output("gradient", kinked[:1] * np.nan, wanted[:1]) == np.inf
 
 
 def _linear() -> Graph:
