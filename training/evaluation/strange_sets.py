@@ -11,7 +11,8 @@ from training.config import DataConfig
 from training.data.datasets import load_splits
 from training.data.draws import Purpose, bit_generator
 from training.data.splits import DataError, DataSplits, ImageSet
-from training.evaluation.published import SEED, subset
+from training.evaluation.protocol import SEED
+from training.evaluation.published import subset
 
 MADE = ("horizontal_flip", "vertical_flip", "noise", "constant")
 """Sets that are made from the test images, or from nothing."""

@@ -33,7 +33,7 @@ VAE_FILES = sorted(
             "outliers.json",
         ),
         *("latent_map.png", "aggregate_posterior.png"),
-        *("latent_gradient.onnx", "latent_to_evidence.onnx", "latent_to_pixel_evidence.onnx"),
+        *("latent_gradient.onnx", "latent_to_evidence.onnx"),
     ]
 )
 GAN_FILES = sorted([*FILES, "image_to_realism.onnx", "latent_gradient.onnx"])
