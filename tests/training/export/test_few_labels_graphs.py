@@ -22,7 +22,14 @@ from training.vae.few_labels import FewLabelsModel
 CLASSES, SIZE = 3, 4
 TOLD = {
     "m1": set(),
-    "m2": {"latent_to_image", "image_to_latent", "image_to_evidence", "latent_to_pixel_evidence"},
+    "m2": {
+        "latent_to_image",
+        "image_to_latent",
+        "image_to_evidence",
+        "latent_to_evidence",
+        "latent_to_pixel_evidence",
+        "latent_gradient",
+    },
     "m1_m2": {"noise_to_latent", "image_to_evidence"},
 }
 
@@ -63,6 +70,19 @@ def _answer(model: FewLabelsModel, role: str, inputs: dict[str, Tensor]) -> dict
             found = {"log_likelihood": vae.log_likelihood_map(inputs["image"], inputs["latent"], label)}
         case "latent_to_prior":
             found = {"log_prior": vae.prior.log_density(inputs["latent"])}
+        case "latent_to_evidence":
+            with torch.enable_grad():
+                image, latent = inputs["image"], inputs["latent"].clone().requires_grad_()
+                likelihood = vae.log_likelihood(image, latent[:, None], label)[:, 0]
+                prior = vae.prior.log_density(latent)
+                slopes = [torch.autograd.grad(part.sum(), latent)[0] for part in (likelihood, prior)]
+            names = ("log_likelihood", "log_prior", "likelihood_gradient", "prior_gradient")
+            found = dict(zip(names, [likelihood, prior, *slopes], strict=True))
+        case "latent_gradient":
+            with torch.enable_grad():
+                latent = inputs["latent"].clone().requires_grad_()
+                falling = (inputs["cotangent"] * vae.decode(latent, label)).sum()
+                found = {"gradient": torch.autograd.grad(falling, latent)[0]}
         case _:
             assert isinstance(vae.prior, LabelledMixturePrior)
             found = {"latent": vae.prior.from_noise(inputs["noise"], label)}
