@@ -43,7 +43,7 @@ train: $(DEVELOPING) ## train one experiment: make train EXPERIMENT=training/exp
 	$(BIN)/python -m training train $(EXPERIMENT)
 
 bench: $(DEVELOPING) ## measure against peers and limits, 25 minutes (BENCH=--quick: four); docs/benchmarks.md
-	@for benchmark in peers encoding scoring startup soak; do \
+	@for benchmark in peers encoding scoring explorer startup soak; do \
 		echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$benchmark $(BENCH) || exit 1; \
 	done
 

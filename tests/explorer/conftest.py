@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
+from benchmarks.harness.browser import BROWSERS, installed, launched
 from tests.app.tiny_labelled import tiny_labelled
 from tests.app.tiny_models import write_tiny_models, write_version
 from tests.explorer.visitor import Visitor
@@ -21,27 +21,7 @@ from tests.service.test_process import Process
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTEFACTS = ROOT / ".screenshots"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--no-sandbox",  # containers that run as root cannot have one, and only our own page is loaded
-    "--disable-gpu",
-    "--renderer-process-limit=1",
-)
 MODELS = ("mnist_vae", "mnist_gan", "mnist_keras_vae")
-
-
-def installed() -> str | None:
-    """The system's Chromium."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
-@contextmanager
-def launched() -> Iterator[Browser]:
-    """Headless Chromium."""
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=installed(), args=list(FLAGS))
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.images.pixels import contact_sheet
-from tests.explorer.conftest import launched
+from benchmarks.harness.browser import launched
 from tests.explorer.visitor import Visitor
 from tests.service.test_process import ROOT, Process
 
