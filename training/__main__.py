@@ -17,7 +17,6 @@ from training.config import (
     AutoencoderConfig,
     ConfigError,
     DensityConfig,
-    GanConfig,
     RunConfig,
     VaeConfig,
     density_config,
@@ -36,6 +35,7 @@ from training.evaluation.synthesis import read_examples, synthesise
 from training.export.parity import ParityError
 from training.export.publish import export_graphs, publish
 from training.export.trained import TrainedRun, model_summary
+from training.gan_sections import GanConfig
 from training.loops.autoencoder_loop import train_autoencoder
 from training.loops.density_fit import features_of, fit_density
 from training.loops.density_pictures import draw_density

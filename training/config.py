@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from app.manifest import NAME_PATTERN, LikelihoodKind
+from training.gan_sections import GanConfig
 from training.sections import FewLabelsConfig, Section, Share, Widths
 
 
@@ -119,13 +120,6 @@ class PosteriorConfig(Section):
     kind: Literal["diagonal", "full_covariance", "flow"] = "diagonal"
     couplings: PositiveInt = 4  # flow: affine couplings that look at the image
     hidden: PositiveInt = 128  # flow: width of each coupling's network
-
-
-class GanObjectiveConfig(Section):
-    """The two-player game."""
-
-    kind: Literal["minimax", "non_saturating", "hinge"] = "non_saturating"
-    discriminator_steps: PositiveInt = 1  # discriminator updates for each generator update
 
 
 class VaeConfig(Section):
@@ -246,25 +240,6 @@ class DensityConfig(Section):
     batch_size: PositiveInt = 256  # flow
     learning_rate: PositiveFloat = 1e-3  # flow: at the start; half a cosine to zero
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-
-
-class GanConfig(Section):
-    """A deep convolutional GAN (Radford et al. 2016)."""
-
-    family: Literal["gan"]
-    latent_size: PositiveInt = 100
-    generator_channels: PositiveInt = 64  # channels at the last hidden resolution; doubled at each halving
-    discriminator_channels: PositiveInt = 64
-    spectral_norm: bool = False  # on every discriminator layer (Miyato et al. 2018)
-    generator_batch_norm: bool = True  # the paper's; its running statistics are averaged with the weights
-    discriminator_batch_norm: bool = True  # the paper's; not together with spectral norm
-    objective: GanObjectiveConfig = GanObjectiveConfig()
-
-    @model_validator(mode="after")
-    def _one_normalisation(self) -> Self:
-        if self.spectral_norm and self.discriminator_batch_norm:
-            raise ValueError("spectral_norm replaces discriminator_batch_norm: set one of them to false")
-        return self
 
 
 class OptimiserConfig(Section):

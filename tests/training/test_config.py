@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from training.config import AutoencoderConfig, ConfigError, GanConfig, RunConfig, VaeConfig, read_config
+from training.config import AutoencoderConfig, ConfigError, RunConfig, VaeConfig, read_config
+from training.gan_sections import GanConfig
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "training" / "experiments").glob("*.toml"))
 MINIMAL: dict[str, Any] = {
@@ -57,6 +58,15 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ({"data": {"set": "folder"}}, 'data: data.folder belongs with data.set = "folder", and is needed there'),
         ({"data": {"set": "digits", "folder": "x"}}, "data: data.folder belongs with"),
         ({"model": {"family": "gan", "spectral_norm": True}}, "model: spectral_norm replaces"),
+        ({"model": {"family": "gan", "penalty": {"r1": 1}}}, "each image alone, and batch norm mixes them"),
+        (
+            {"model": {"family": "gan", "objective": {"kind": "wasserstein"}}},
+            "without bound on its slope",
+        ),
+        (
+            {"model": {"family": "gan", "penalty": {"r1": -1}}},
+            "model.penalty.r1: Input should be greater",
+        ),
         (
             {"data": {"set": "digits", "labelled_images": 9}},
             "data.labelled_images and model.few_labels belong together",

@@ -14,7 +14,7 @@ from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.gan.model import GenerativeAdversarialNetwork
 from training.loops.checkpoint import Checkpoint, load_checkpoint
 from training.loops.density_fit import FittedDensity
-from training.loops.gan_loop import PIXELS as GAN_PIXELS
+from training.loops.gan_training import PIXELS as GAN_PIXELS
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import Plan

@@ -6,9 +6,10 @@ from typing import Self
 
 from torch import nn
 
-from training.config import DataConfig, GanConfig
+from training.config import DataConfig
 from training.gan.discriminator import Discriminator
 from training.gan.generator import Generator
+from training.gan_sections import GanConfig
 
 
 class GenerativeAdversarialNetwork(nn.Module):

@@ -18,84 +18,21 @@ from torch import Tensor, nn
 
 from app.images.pixels import to_bytes, to_floats
 from app.latent.noise import standard_normal
-from app.manifest import PixelRange
-from training.config import GanConfig, RunConfig
+from training.config import RunConfig
 from training.data.datasets import DataSplits
-from training.gan.generator import Generator
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan.objective import Game, game
-from training.loops.averaging import WeightAverage
-from training.loops.checkpoint import Checkpoint, CheckpointClock, load_checkpoint, save_checkpoint
+from training.gan.penalties import clip_weights, dragan_penalty, r1_penalty, r2_penalty, wgan_gp_penalty
+from training.gan.views import add_instance_noise, augment, instance_noise_scale
+from training.gan_sections import GanConfig
+from training.loops.checkpoint import CheckpointClock, load_checkpoint, save_checkpoint
+from training.loops.gan_training import PIXELS, GanTraining
 from training.loops.journal import Journal
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import Plan, learning_rate_factor, precision, set_learning_rate, step_generator
 
-PIXELS = PixelRange(low=-1.0, high=1.0)
 SAMPLES = 64
 RECORD_EVERY_GENERATOR_STEPS = 50
-
-
-@dataclass
-class GanTraining:
-    """The state of a run: both nets, the generator's average, an optimiser each, and how many steps are behind them."""
-
-    config: RunConfig
-    settings: GanConfig
-    device: torch.device
-    net: GenerativeAdversarialNetwork
-    average: WeightAverage[Generator]
-    generator_optimiser: torch.optim.Adam
-    discriminator_optimiser: torch.optim.Adam
-    step: int = 0
-    train_seconds: float = 0.0
-
-    @classmethod
-    def start(cls, config: RunConfig, device: torch.device) -> GanTraining:
-        """A fresh run: weights drawn from the run's seed."""
-        settings, optimiser = config.model, config.optimiser
-        if not isinstance(settings, GanConfig):
-            raise TypeError(f"this loop trains GANs, the configuration describes a {settings.family}")
-        torch.manual_seed(config.seed)
-        net = GenerativeAdversarialNetwork.from_config(settings, config.data)
-        net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(
-            config,
-            settings,
-            device,
-            net,
-            WeightAverage(net.generator, optimiser.average_decay),
-            torch.optim.Adam(net.generator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
-            torch.optim.Adam(net.discriminator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
-        )
-
-    @property
-    def generator_steps(self) -> int:
-        """Updates of the generator so far."""
-        return self.step // self.settings.objective.discriminator_steps
-
-    def checkpoint(self) -> Checkpoint:
-        """Everything that the next step depends on."""
-        return {
-            "step": self.step,
-            "train_seconds": self.train_seconds,
-            "net": self.net.state_dict(),
-            "average": self.average.average.state_dict(),
-            "generator_optimiser": self.generator_optimiser.state_dict(),
-            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
-        }
-
-    def restore(self, state: Checkpoint) -> None:
-        """Go on where `checkpoint` left off."""
-        self.step = state["step"]
-        self.train_seconds = state["train_seconds"]
-        self.net.load_state_dict(state["net"])
-        self.average.average.load_state_dict(state["average"])
-        self.generator_optimiser.load_state_dict(state["generator_optimiser"])
-        self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
-
-    def averaged(self) -> GenerativeAdversarialNetwork:
-        """What is published: the averaged generator and the discriminator, both as they answer outside training."""
-        return GenerativeAdversarialNetwork(self.average.average, self.net.discriminator).eval()
 
 
 @dataclass(frozen=True)
@@ -105,7 +42,11 @@ class DiscriminatorStep:
     loss: Tensor
     real_accuracy: Tensor
     fake_accuracy: Tensor
+    pair_accuracy: Tensor
+    """How often the real image of a pair has the higher logit: says something also where 0 is no boundary."""
     gradient_norm: Tensor
+    penalty: Tensor | None
+    """In the steps that it is due at."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +87,17 @@ def train_gan(
 
 def _step(training: GanTraining, plan: Plan, played: Game, pictures: NDArray[np.uint8]) -> dict[str, Tensor]:
     """Update the discriminator on one batch and, when it is due, the generator; returns the numbers of both."""
-    draw = step_generator(training.config.seed, training.step)
     _set_learning_rates(training, plan)
     real = torch.from_numpy(to_floats(pictures, PIXELS)).to(training.device)
-    discriminator = _update_discriminator(training, played, real, _latent(training, len(real), draw))
+    generator = step_generator(training.config.seed, training.step)
+    draws = _StepDraws(training.settings, training.step / plan.total_steps, generator)
+    discriminator = _update_discriminator(training, played, draws, real)
     training.step += 1
     numbers = _named("discriminator", discriminator)
     if training.step % training.settings.objective.discriminator_steps == 0:
-        generator = _update_generator(training, played, _latent(training, len(real), draw))
+        updated = _update_generator(training, played, draws, real)
         training.average.update(training.net.generator, training.generator_steps - 1)
-        numbers |= _named("generator", generator)
+        numbers |= _named("generator", updated)
     return numbers
 
 
@@ -167,32 +109,85 @@ def _set_learning_rates(training: GanTraining, plan: Plan) -> None:
     set_learning_rate(training.discriminator_optimiser, discriminators * factor)
 
 
-def _latent(training: GanTraining, batch: int, draw: torch.Generator) -> Float[Tensor, "batch latent"]:
-    return torch.randn(batch, training.settings.latent_size, generator=draw).to(training.device)
+@dataclass(frozen=True)
+class _StepDraws:
+    """What one step draws, all from one generator: latents, and how the discriminator sees images."""
+
+    settings: GanConfig
+    progress: float
+    generator: torch.Generator
+
+    def latent(self, batch: int, device: torch.device) -> Float[Tensor, "batch latent"]:
+        """Fresh latents."""
+        return torch.randn(batch, self.settings.latent_size, generator=self.generator).to(device)
+
+    def views(self, image: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+        """Images as they are shown: augmented and noisy where the configuration says so."""
+        image = augment(image, self.settings.augment, self.generator)
+        scale = instance_noise_scale(self.settings.instance_noise, self.progress, self.settings.instance_noise_share)
+        return add_instance_noise(image, scale, self.generator) if scale > 0 else image
 
 
 def _update_discriminator(
-    training: GanTraining,
-    played: Game,
-    real: Float[Tensor, "batch c h w"],
-    latent: Float[Tensor, "batch latent"],
+    training: GanTraining, played: Game, draws: _StepDraws, real: Float[Tensor, "batch c h w"]
 ) -> DiscriminatorStep:
-    """One step of Adam on the mean loss of as many real as generated images."""
+    """One step of Adam on the mean loss of as many real as generated images, and on the penalty when it is due."""
     with torch.no_grad(), precision(training.config.optimiser, training.device):
-        fake = training.net.generator(latent)
+        fake = training.net.generator(draws.latent(len(real), training.device))
+    real, fake = draws.views(real), draws.views(fake.float())
     # Two batches, not one of both: with batch norm each kind is normalised by its own statistics.
     with precision(training.config.optimiser, training.device):
         real_logits, fake_logits = training.net.discriminator(real), training.net.discriminator(fake)
     loss = played.discriminator_loss(real_logits.float(), fake_logits.float()).mean()
-    norm = _descend(training, training.discriminator_optimiser, training.net.discriminator, loss)
-    return DiscriminatorStep(loss.detach(), _share(real_logits > 0), _share(fake_logits < 0), norm)
+    penalty = _penalty(training, draws, real, fake)
+    paid = loss if penalty is None else loss + penalty
+    norm = _descend(training, training.discriminator_optimiser, training.net.discriminator, paid)
+    if (bound := training.settings.penalty.clip_weights) is not None:
+        clip_weights(training.net.discriminator, bound)
+    return DiscriminatorStep(
+        loss.detach(),
+        real_accuracy=_share(real_logits > 0),
+        fake_accuracy=_share(fake_logits < 0),
+        pair_accuracy=_share(real_logits > fake_logits),
+        gradient_norm=norm,
+        penalty=_kept(penalty),
+    )
 
 
-def _update_generator(training: GanTraining, played: Game, latent: Float[Tensor, "batch latent"]) -> GeneratorStep:
-    """One step of Adam on the mean loss of freshly generated images."""
+def _penalty(
+    training: GanTraining, draws: _StepDraws, real: Float[Tensor, "batch c h w"], fake: Float[Tensor, "batch c h w"]
+) -> Float[Tensor, ""] | None:
+    """The weighted mean of the gradient penalties; None without, and between the steps that they are due at.
+
+    In float32: half of their gradients' digits would be lost otherwise.
+    """
+    settings, critic = training.settings.penalty, training.net.discriminator
+    if not settings.has_gradients or (training.step + 1) % settings.every:
+        return None
+    found = torch.zeros((), device=training.device)
+    if settings.r1:
+        found = found + settings.r1 * r1_penalty(critic, real).mean()
+    if settings.r2:
+        found = found + settings.r2 * r2_penalty(critic, fake).mean()
+    if settings.wgan_gp:
+        share = torch.rand(len(real), generator=draws.generator).to(training.device)
+        found = found + settings.wgan_gp * wgan_gp_penalty(critic, real, fake, share).mean()
+    if settings.dragan:
+        noise = torch.randn(real.shape, generator=draws.generator).to(training.device)
+        found = found + settings.dragan * dragan_penalty(critic, real, noise).mean()
+    return settings.every * found
+
+
+def _update_generator(
+    training: GanTraining, played: Game, draws: _StepDraws, real: Float[Tensor, "batch c h w"]
+) -> GeneratorStep:
+    """One step of Adam on the mean loss of freshly generated images, beside the real ones where it compares them."""
     with precision(training.config.optimiser, training.device):
-        fake_logits = training.net.discriminator(training.net.generator(latent))
-    loss = played.generator_loss(fake_logits.float()).mean()
+        fake = training.net.generator(draws.latent(len(real), training.device))
+        fake_logits = training.net.discriminator(draws.views(fake))
+        with torch.no_grad():
+            real_logits = training.net.discriminator(draws.views(real)) if played.compares else fake_logits
+    loss = played.generator_loss(real_logits.float(), fake_logits.float()).mean()
     norm = _descend(training, training.generator_optimiser, training.net.generator, loss)
     return GeneratorStep(loss.detach(), norm)
 
@@ -207,12 +202,16 @@ def _descend(training: GanTraining, optimiser: torch.optim.Adam, player: nn.Modu
     return norm
 
 
+def _kept(number: Tensor | None) -> Tensor | None:
+    return None if number is None else number.detach()
+
+
 def _share(condition: Tensor) -> Tensor:
     return condition.float().mean()
 
 
 def _named(player: str, numbers: DiscriminatorStep | GeneratorStep) -> dict[str, Tensor]:
-    return {f"{player}_{name}": value for name, value in vars(numbers).items()}
+    return {f"{player}_{name}": value for name, value in vars(numbers).items() if value is not None}
 
 
 def _as_floats(numbers: dict[str, Tensor]) -> dict[str, float]:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.config import DataConfig, GanConfig
+from training.config import DataConfig
 from training.gan.discriminator import Discriminator
 from training.gan.generator import Generator
 from training.gan.model import GenerativeAdversarialNetwork
+from training.gan_sections import GanConfig
 
 every_size = pytest.mark.parametrize("size", [8, 16, 28, 32, 64])
 every_channel_count = pytest.mark.parametrize("channels", [1, 3])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,12 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from app.images.pixels import to_floats
 from training.config import DataConfig, RunConfig
 from training.data.datasets import DataSplits, load_splits
 from training.gan.model import GenerativeAdversarialNetwork
+from training.gan.penalties import squared_slope
+from training.gan_sections import GanObjectiveKind
 from training.loops import gan_loop
 from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from training.loops.gan_loop import GanTraining, train_gan
+from training.loops.gan_loop import train_gan
+from training.loops.gan_training import PIXELS, GanTraining
 from training.loops.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -46,7 +51,13 @@ def _one_thread() -> None:
 def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_at: int, precision: str
 ) -> None:
-    config = _config(objective={"discriminator_steps": 2}, optimiser={"precision": precision})
+    everything = {
+        "penalty": {"r1": 1.0, "wgan_gp": 1.0, "dragan": 1.0, "every": 3},
+        "augment": ["colour", "translation", "cutout"],
+        "instance_noise": 0.1,
+    }
+    objective = {"kind": "relativistic", "discriminator_steps": 2}
+    config = _config(model=everything, objective=objective, optimiser={"precision": precision})
     _train(config, digits, tmp_path / "unbroken")
     monkeypatch.setattr(gan_loop, "save_checkpoint", _dying_after(interrupted_at))
     with pytest.raises(_Killed):
@@ -57,20 +68,45 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     assert _identical(_last_state(tmp_path / "unbroken"), _last_state(tmp_path / "broken"))
 
 
-@pytest.mark.parametrize("kind", ["minimax", "non_saturating", "hinge"])
+@pytest.mark.parametrize("kind", get_args(GanObjectiveKind))
+def test_every_objective_moves_both_nets_and_stays_finite(digits: DataSplits, tmp_path: Path, kind: str) -> None:
+    _moves_both(_config(objective={"kind": kind}), digits, tmp_path)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("spectral_norm", [True, False])
-def test_every_objective_moves_both_nets_and_stays_finite(
-    digits: DataSplits, tmp_path: Path, kind: str, precision: str, spectral_norm: bool
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"spectral_norm": False},
+        {"spectral_norm": False, "penalty": {"r1": 1.0, "r2": 1.0, "every": 2}},
+        {"penalty": {"wgan_gp": 10.0}},
+        {"penalty": {"dragan": 10.0}},
+        {"penalty": {"clip_weights": 0.02}, "spectral_norm": False},
+        {"augment": ["colour", "translation", "cutout"], "instance_noise": 0.2},
+    ],
+    ids=["plain", "r1 and r2", "wgan_gp", "dragan", "clipped", "views"],
+)
+def test_every_part_of_the_game_moves_both_nets_and_stays_finite(
+    digits: DataSplits, tmp_path: Path, precision: str, model: dict[str, object]
 ) -> None:
-    config = _config(
-        model={"spectral_norm": spectral_norm}, objective={"kind": kind}, optimiser={"precision": precision}
-    )
-    start = GanTraining.start(config, CPU).net
-    end = _train(config, digits, tmp_path)
-    for before, after in [(start.generator, end.generator), (start.discriminator, end.discriminator)]:
-        assert _weights(after).isfinite().all()
-        assert (_weights(after) - _weights(before)).abs().max() > 1e-4
+    _moves_both(_config(model=model, optimiser={"precision": precision}), digits, tmp_path)
+
+
+def test_penalty_keeps_the_discriminator_flat(digits: DataSplits, tmp_path: Path) -> None:
+    real = torch.from_numpy(to_floats(digits.test.pictures[:64], PIXELS))
+    slopes = []
+    for weight in (0.0, 100.0):
+        model = {"spectral_norm": False, "penalty": {"r1": weight, "every": 3}}
+        config = _config(model=model, optimiser={"learning_rate": 2e-3, "epochs": 8})
+        discriminator = _train(config, digits, tmp_path / str(weight)).discriminator
+        slopes.append(squared_slope(discriminator, real).mean().item())
+    assert slopes[1] < slopes[0] / 10
+
+
+def test_clipped_weights_are_within_their_bound_after_training(digits: DataSplits, tmp_path: Path) -> None:
+    model = {"spectral_norm": False, "penalty": {"clip_weights": 0.013}}
+    config = _config(model=model, objective={"kind": "wasserstein"}, optimiser={"learning_rate": 5e-3})
+    assert _weights(_train(config, digits, tmp_path).discriminator).abs().max().item() == pytest.approx(0.013)
 
 
 def test_average_carries_the_running_statistics(digits: DataSplits, tmp_path: Path) -> None:
@@ -112,13 +148,16 @@ def test_journal_tells_both_players_numbers(
     digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gan_loop, "RECORD_EVERY_GENERATOR_STEPS", 3)
-    _train(_config(objective={"discriminator_steps": 2}), digits, tmp_path)
+    model = {"penalty": {"r1": 1.0, "every": 4}}
+    _train(_config(model=model, objective={"discriminator_steps": 2}), digits, tmp_path)
     records = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [record["step"] for record in records] == [6, 12]
     for record in records:
         assert set(record) >= {"discriminator_loss", "generator_loss"}
         assert 0 <= record["discriminator_real_accuracy"] <= 1
         assert 0 <= record["discriminator_fake_accuracy"] <= 1
+        assert 0 <= record["discriminator_pair_accuracy"] <= 1
+        assert ("discriminator_penalty" in record) == (record["step"] == 12)
         assert min(record[f"{player}_gradient_norm"] for player in ("generator", "discriminator")) > 0
         assert record["images_per_s"] > 0
 
@@ -147,7 +186,7 @@ def test_discriminator_tells_noise_from_digits_when_the_generator_hardly_moves(
         optimiser={"epochs": 8, "learning_rate": 1e-12, "discriminator_learning_rate": 2e-3},
     )
     model = _train(config, digits, tmp_path)
-    real = torch.from_numpy(gan_loop.to_floats(digits.test.pictures[:64], gan_loop.PIXELS))
+    real = torch.from_numpy(to_floats(digits.test.pictures[:64], PIXELS))
     fake = model.generator(torch.randn(64, 6))
     assert (model.discriminator(real) > 0).float().mean() > 0.95
     assert (model.discriminator(fake) < 0).float().mean() > 0.95
@@ -159,6 +198,14 @@ def test_loop_refuses_the_configuration_of_another_family(digits: DataSplits, tm
     )
     with pytest.raises(TypeError, match="vae"):
         _train(config, digits, tmp_path)
+
+
+def _moves_both(config: RunConfig, digits: DataSplits, folder: Path) -> None:
+    start = GanTraining.start(config, CPU).net
+    end = _train(config, digits, folder)
+    for before, after in [(start.generator, end.generator), (start.discriminator, end.discriminator)]:
+        assert _weights(after).isfinite().all()
+        assert (_weights(after) - _weights(before)).abs().max() > 1e-4
 
 
 def _config(

@@ -1,0 +1,124 @@
+"""The Dirac-GAN (Mescheder et al. 2018, section 2): data at 0, one generated image at θ, the discriminator D(x) = ψ x.
+
+Theory knows what gradient flow does from any start: some games go round the solution (0, 0) for ever, some come to it.
+Both vector fields are taken from the losses and penalties themselves, by autograd.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
+from training.gan.objective import game
+from training.gan.penalties import dragan_penalty, r1_penalty, r2_penalty, wgan_gp_penalty
+from training.gan_sections import GanObjectiveKind
+
+START = (0.6, 0.6)
+HORIZON = 25.0
+QUIET = torch.zeros(2, dtype=torch.float64)
+NOISE = math.sqrt(3) * torch.tensor([-1, 0, 0, 0, 0, 1], dtype=torch.float64)
+"""Equal shares of the nodes of a mean over N(0, 1) that is exact for polynomials of degree 5."""
+Penalty = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
+
+CYCLING: tuple[GanObjectiveKind, ...] = (
+    "minimax",
+    "wasserstein",
+    "hinge",
+    "kl",
+    "reverse_kl",
+    "pearson",
+    "squared_hellinger",
+    "jensen_shannon",
+    "total_variation",
+)
+"""Zero-sum near the solution: what one player gains, the other loses, and θ² + ψ² stays what it is."""
+SPIRALLING: tuple[GanObjectiveKind, ...] = ("non_saturating", "least_squares", "relativistic")
+"""Their generators push harder where they do worse: the flow creeps inwards, ever slower."""
+
+PENALTIES: dict[str, Penalty] = {
+    "none": lambda critic, real, fake: torch.zeros(len(real), dtype=real.dtype),
+    "r1": lambda critic, real, fake: r1_penalty(critic, real),
+    "r2": lambda critic, real, fake: r2_penalty(critic, fake),
+    "wgan_gp": lambda critic, real, fake: wgan_gp_penalty(critic, real, fake, torch.full_like(real[:, 0], 0.3)),
+    "dragan": lambda critic, real, fake: dragan_penalty(critic, real, torch.ones_like(real)),
+}
+
+
+def _field(kind: GanObjectiveKind, penalty: str, noise: Tensor) -> Callable[[float, NDArray[np.float64]], list[float]]:
+    """(−∂L_G/∂θ, −∂L_D/∂ψ), every expectation over instance noise an average over `noise`."""
+    played, paid = game(kind), PENALTIES[penalty]
+
+    def field(_: float, state: NDArray[np.float64]) -> list[float]:
+        theta, psi = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in state)
+
+        def critic(image: Tensor) -> Tensor:
+            return psi * image[:, 0]
+
+        real = noise.repeat_interleave(len(noise))[:, None]  # every pair of two draws
+        fake = theta + noise.repeat(len(noise))[:, None]
+        logits = critic(real), critic(fake)
+        discriminator = played.discriminator_loss(*logits).mean() + paid(critic, real, fake.detach()).mean()
+        (by_theta,) = torch.autograd.grad(played.generator_loss(*logits).mean(), theta, retain_graph=True)
+        (by_psi,) = torch.autograd.grad(discriminator, psi)
+        return [-float(by_theta), -float(by_psi)]
+
+    return field
+
+
+def _path(kind: GanObjectiveKind, penalty: str = "none", *, noise: Tensor = QUIET) -> NDArray[np.float64]:
+    """(θ, ψ) at the start, half-way and at the end."""
+    times = [0.0, HORIZON / 2, HORIZON]
+    found = solve_ivp(_field(kind, penalty, noise), (0, HORIZON), START, t_eval=times, rtol=1e-5, atol=1e-8)
+    path: NDArray[np.float64] = found.y
+    return path
+
+
+def _distances(kind: GanObjectiveKind, penalty: str = "none", *, noise: Tensor = QUIET) -> list[float]:
+    """How far from the solution at these times."""
+    return [float(distance) for distance in np.hypot(*_path(kind, penalty, noise=noise))]
+
+
+@pytest.mark.parametrize("kind", CYCLING)
+def test_zero_sum_games_go_round_the_solution(kind: GanObjectiveKind) -> None:
+    np.testing.assert_allclose(_distances(kind), math.hypot(*START), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", SPIRALLING)
+def test_games_that_are_not_zero_sum_creep_inwards_without_arriving(kind: GanObjectiveKind) -> None:
+    start, middle, end = _distances(kind)
+    assert start > middle > end > start / 20
+
+
+@pytest.mark.parametrize("penalty", ["r1", "r2"])
+@pytest.mark.parametrize("kind", CYCLING + SPIRALLING)
+def test_zero_centred_penalties_make_every_game_arrive(kind: GanObjectiveKind, penalty: str) -> None:
+    assert _distances(kind, penalty)[-1] < 0.05
+
+
+@pytest.mark.parametrize("penalty", ["wgan_gp", "dragan"])
+@pytest.mark.parametrize("kind", ["minimax", "wasserstein", "non_saturating"])
+def test_one_centred_penalties_keep_the_discriminator_from_coming_to_rest(kind: GanObjectiveKind, penalty: str) -> None:
+    _, middle, end = _distances(kind, penalty)
+    assert min(middle, end) > 0.3
+
+
+@pytest.mark.parametrize("kind", ["minimax", "non_saturating", "least_squares", "relativistic", "squared_hellinger"])
+def test_instance_noise_makes_curved_games_arrive(kind: GanObjectiveKind) -> None:
+    assert _distances(kind, noise=NOISE)[-1] < 0.02
+
+
+def test_instance_noise_does_nothing_for_a_linear_game() -> None:
+    np.testing.assert_allclose(_distances("wasserstein", noise=NOISE), math.hypot(*START), rtol=1e-3)
+
+
+def test_boundary_seeking_image_reaches_the_data_and_leaves_the_discriminator_a_slope() -> None:
+    theta, psi = _path("boundary_seeking")[:, -1]
+    assert abs(theta) < 0.01
+    assert psi < -0.1

@@ -1,0 +1,91 @@
+"""The section of a run's configuration that describes a GAN: its nets, and the game that they play."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from training.sections import Section
+
+NotNegative = Annotated[float, Field(ge=0)]
+GanObjectiveKind = Literal[
+    "minimax",
+    "non_saturating",
+    "least_squares",
+    "wasserstein",
+    "hinge",
+    "boundary_seeking",
+    "relativistic",
+    "kl",
+    "reverse_kl",
+    "pearson",
+    "squared_hellinger",
+    "jensen_shannon",
+    "total_variation",
+]
+Augmentation = Literal["colour", "translation", "cutout"]
+
+
+class GanObjectiveConfig(Section):
+    """The two-player game."""
+
+    kind: GanObjectiveKind = "non_saturating"  # kl … total_variation: the saddle points of Nowozin et al. 2016
+    discriminator_steps: PositiveInt = 1  # discriminator updates for each generator update
+
+
+class GanPenaltyConfig(Section):
+    """What keeps the discriminator smooth, beside its loss; weights of 0 leave a penalty out."""
+
+    r1: NotNegative = 0.0  # γ of (γ/2) ‖∇D‖² at real images; grows with the image's side, squared
+    r2: NotNegative = 0.0  # the same at generated images
+    wgan_gp: NotNegative = 0.0  # λ of (‖∇D‖ − 1)² between real and generated images; usually 10
+    dragan: NotNegative = 0.0  # λ of (‖∇D‖ − 1)² around real images; usually 10
+    every: PositiveInt = 1  # discriminator steps from one penalty to the next, then with as many times the weight
+    clip_weights: PositiveFloat | None = None  # every weight within ± this (Arjovsky et al. 2017), norms left alone
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether any of the gradient penalties is there."""
+        return any((self.r1, self.r2, self.wgan_gp, self.dragan))
+
+
+class GanConfig(Section):
+    """A deep convolutional GAN (Radford et al. 2016)."""
+
+    family: Literal["gan"]
+    latent_size: PositiveInt = 100
+    generator_channels: PositiveInt = 64  # channels at the last hidden resolution; doubled at each halving
+    discriminator_channels: PositiveInt = 64
+    spectral_norm: bool = False  # on every discriminator layer (Miyato et al. 2018)
+    generator_batch_norm: bool = True  # the paper's; its running statistics are averaged with the weights
+    discriminator_batch_norm: bool = True  # the paper's; not together with spectral norm or gradient penalties
+    objective: GanObjectiveConfig = GanObjectiveConfig()
+    penalty: GanPenaltyConfig = GanPenaltyConfig()
+    augment: tuple[Augmentation, ...] = ()  # what the discriminator sees of every image (DiffAugment): few images
+    instance_noise: NotNegative = 0.0  # standard deviation of noise on all that it sees; pixels are in [−1, 1]
+    instance_noise_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the run, over which that falls to 0
+
+    @model_validator(mode="after")
+    def _one_normalisation(self) -> Self:
+        if self.spectral_norm and self.discriminator_batch_norm:
+            raise ValueError("spectral_norm replaces discriminator_batch_norm: set one of them to false")
+        return self
+
+    @model_validator(mode="after")
+    def _gradients_of_single_images(self) -> Self:
+        if self.penalty.has_gradients and self.discriminator_batch_norm:
+            raise ValueError(
+                "a gradient penalty is of each image alone, and batch norm mixes them: discriminator_batch_norm = false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _bounded_critic(self) -> Self:
+        bounded = self.spectral_norm or self.penalty.has_gradients or self.penalty.clip_weights is not None
+        if self.objective.kind == "wasserstein" and not bounded:
+            raise ValueError(
+                'a critic without bound on its slope has no optimum: with objective.kind = "wasserstein" set '
+                "penalty.clip_weights, a gradient penalty or spectral_norm"
+            )
+        return self

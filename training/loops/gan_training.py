@@ -1,0 +1,80 @@
+"""The state of a GAN's training between two steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from app.manifest import PixelRange
+from training.config import RunConfig
+from training.gan.generator import Generator
+from training.gan.model import GenerativeAdversarialNetwork
+from training.gan_sections import GanConfig
+from training.loops.averaging import WeightAverage
+from training.loops.checkpoint import Checkpoint
+
+PIXELS = PixelRange(low=-1.0, high=1.0)
+
+
+@dataclass
+class GanTraining:
+    """The state of a run: both nets, the generator's average, an optimiser each, and how many steps are behind them."""
+
+    config: RunConfig
+    settings: GanConfig
+    device: torch.device
+    net: GenerativeAdversarialNetwork
+    average: WeightAverage[Generator]
+    generator_optimiser: torch.optim.Adam
+    discriminator_optimiser: torch.optim.Adam
+    step: int = 0
+    train_seconds: float = 0.0
+
+    @classmethod
+    def start(cls, config: RunConfig, device: torch.device) -> GanTraining:
+        """A fresh run: weights drawn from the run's seed."""
+        settings, optimiser = config.model, config.optimiser
+        if not isinstance(settings, GanConfig):
+            raise TypeError(f"this loop trains GANs, the configuration describes a {settings.family}")
+        torch.manual_seed(config.seed)
+        net = GenerativeAdversarialNetwork.from_config(settings, config.data)
+        net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(
+            config,
+            settings,
+            device,
+            net,
+            WeightAverage(net.generator, optimiser.average_decay),
+            torch.optim.Adam(net.generator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
+            torch.optim.Adam(net.discriminator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
+        )
+
+    @property
+    def generator_steps(self) -> int:
+        """Updates of the generator so far."""
+        return self.step // self.settings.objective.discriminator_steps
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that the next step depends on."""
+        return {
+            "step": self.step,
+            "train_seconds": self.train_seconds,
+            "net": self.net.state_dict(),
+            "average": self.average.average.state_dict(),
+            "generator_optimiser": self.generator_optimiser.state_dict(),
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+        }
+
+    def restore(self, state: Checkpoint) -> None:
+        """Go on where `checkpoint` left off."""
+        self.step = state["step"]
+        self.train_seconds = state["train_seconds"]
+        self.net.load_state_dict(state["net"])
+        self.average.average.load_state_dict(state["average"])
+        self.generator_optimiser.load_state_dict(state["generator_optimiser"])
+        self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+
+    def averaged(self) -> GenerativeAdversarialNetwork:
+        """What is published: the averaged generator and the discriminator, both as they answer outside training."""
+        return GenerativeAdversarialNetwork(self.average.average, self.net.discriminator).eval()
