@@ -22,11 +22,11 @@ from training.config import (
     density_config,
     read_config,
 )
-from training.data.datasets import DataError, DataSplits, load_splits
+from training.data.datasets import DataError, DataSplits, load_splits, refuse_changed
 from training.doctor import examine
 from training.evaluation.detection import INSIDE_SEED, OUTSIDE_SEED, judge, read_calibration
-from training.evaluation.estimates import Asked, Subject
-from training.evaluation.examples import compare
+from training.evaluation.estimates import Asked
+from training.evaluation.examples import compare as compare_examples
 from training.evaluation.outlier_report import draw, report
 from training.evaluation.probes import probe_report
 from training.evaluation.published import PublishedGraphs, measure, read_manifest
@@ -44,6 +44,17 @@ from training.loops.gan_loop import train_gan
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
 from training.loops.vae_loop import train_vae
+from training.measuring import (
+    add_comparison_options,
+    add_judge_options,
+    add_quality_options,
+    compare_versions,
+    known_jury,
+    make_judge,
+    open_version,
+    quality,
+    quality_again,
+)
 from training.nets.adjoint import NoAdjoint
 
 
@@ -101,11 +112,15 @@ def _parser() -> argparse.ArgumentParser:
     outliers.add_argument(
         "--pictures", type=Path, metavar="FOLDER", help="draw histograms and sheets of pictures there"
     )
+    compare = _command(commands, "compare", compare_versions, "say which of two published versions samples better")
+    add_comparison_options(compare)
+    judge = _command(commands, "judge", make_judge, "train the classifier that samples of a data set are measured by")
+    add_judge_options(judge)
     doctor = _command(commands, "doctor", _doctor, "say what this machine has: libraries, device, data sets, models")
     doctor.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
     )
-    for command in (train, fit, publish, evaluate, outliers, synthesise, doctor):
+    for command in (train, fit, publish, evaluate, outliers, synthesise, compare, judge, doctor):
         command.add_argument(
             "--data-dir", type=Path, help="where data sets are kept (default: $LATENTSERVE_DATA_DIR, or data)"
         )
@@ -150,6 +165,7 @@ def _add_evaluation_options(evaluate: argparse.ArgumentParser) -> None:
         help="instead: how well a linear classifier does on its codes, on as many principal components and on pixels, "
         "with 100, 1,000 and all labels",
     )
+    add_quality_options(evaluate)
     evaluate.add_argument("--images", type=_positive, help="test images, or simulated ones, of these estimates")
 
 
@@ -211,7 +227,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     if options.resume:
-        _refuse_changed(data, RunProvenance.load(run.provenance_file).data_sha256)
+        refuse_changed(data, RunProvenance.load(run.provenance_file).data_sha256)
     else:
         RunProvenance.of(options.experiment, data, device).save(run.provenance_file)
     _loop(config)(config, data, run, device=device, resume=options.resume, progress=options.progress)
@@ -260,14 +276,14 @@ def _finished(options: argparse.Namespace) -> tuple[TrainedRun, DataSplits]:
             f"{options.run_folder} has {run.steps} of {run.planned_steps} steps: --resume its training first"
         )
     data = load_splits(run.config.data, options.data_dir)
-    _refuse_changed(data, run.provenance.data_sha256)
+    refuse_changed(data, run.provenance.data_sha256)
     return run, data
 
 
 def _publish(options: argparse.Namespace) -> int:
     """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
     run, data = _finished(options)
-    folder = publish(run, data, options.models_dir)
+    folder = publish(run, data, options.models_dir, known_jury(run.config, options.data_dir))
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"published: {folder}")
     return 0
@@ -285,18 +301,19 @@ def _export(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     """Measure a published version from its files alone: the card's numbers again, or other estimates of log p(x)."""
-    folder: Path = options.version_folder
-    manifest = read_manifest(folder)
-    config = read_config(folder / "run.toml")
-    data = load_splits(config.data.model_copy(update={"labelled_images": None}), options.data_dir)
-    _refuse_changed(data, manifest.provenance.data_sha256)
-    graphs, asked = PublishedGraphs.open(folder, manifest), _asked(options)
+    subject, asked = open_version(options.version_folder, options.data_dir), _asked(options)
+    graphs, config, data = subject.graphs, subject.config, subject.data
     if options.probe:
         print(probe_report(graphs, data))
         return 0
-    found = Subject(manifest, graphs, config, data).estimates(asked) if asked else measure(graphs, config, data)
+    if options.quality:
+        found = quality(subject, options)
+    elif asked:
+        found = subject.estimates(asked)
+    else:
+        found = measure(graphs, config, data) | quality_again(subject, options)
     for name, metric in found.items():
-        published = manifest.metrics.get(name)
+        published = subject.manifest.metrics.get(name)
         beside = f" (published: {published.value:g})" if published else ""
         error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
         print(f"{name}: {metric.value:g}{error} {metric.unit}{beside}; {metric.protocol}")
@@ -313,7 +330,7 @@ def _outliers(options: argparse.Namespace) -> int:
     folder: Path = options.version_folder
     manifest, config = read_manifest(folder), read_config(folder / "run.toml")
     data = load_splits(config.data, options.data_dir)
-    _refuse_changed(data, manifest.provenance.data_sha256)
+    refuse_changed(data, manifest.provenance.data_sha256)
     calibration, graphs = read_calibration(folder, manifest), PublishedGraphs.open(folder, manifest)
     inside = uploads(config.data, data, options.images, options.data_dir)
     strange = {name: strange_set(name, inside, config.data, options.data_dir) for name in options.against}
@@ -334,8 +351,8 @@ def _synthesise(options: argparse.Namespace) -> int:
     print(f"{options.out}: " + ", ".join(f"{count} of {name}" for name, count in written.items()))
     if options.compare:
         data = load_splits(config.data.model_copy(update={"labelled_images": None}), options.data_dir)
-        _refuse_changed(data, manifest.provenance.data_sha256)
-        print(compare(read_examples(options.out, manifest), data, seed=options.seed))
+        refuse_changed(data, manifest.provenance.data_sha256)
+        print(compare_examples(read_examples(options.out, manifest), data, seed=options.seed))
     return 0
 
 
@@ -358,15 +375,6 @@ def _claim(run: RunFolder, config: RunConfig, *, resume: bool) -> None:
         raise ConfigError(f"{run.path} holds a run already: --resume it, or choose another --runs-dir or --set name=…")
     else:
         run.create(config)
-
-
-def _refuse_changed(data: DataSplits, trained_on: str) -> None:
-    """What was a test image then may be a training image now, and the other way round."""
-    if data.sha256 != trained_on:
-        raise ConfigError(
-            f"{data.name} has changed since this run was trained on it: its splits are no longer honest "
-            f"(sha256 {data.sha256[:12]}…, then {trained_on[:12]}…)"
-        )
 
 
 def _device(name: str) -> torch.device:

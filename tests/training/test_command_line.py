@@ -130,6 +130,7 @@ def test_export_writes_the_graphs_and_their_parity(
     assert main(["export", str(gan_run), "--to", str(tmp_path / "graphs")]) == 0
     assert sorted(path.name for path in (tmp_path / "graphs").iterdir()) == [
         "image_to_realism.onnx",
+        "latent_gradient.onnx",
         "latent_to_image.onnx",
     ]
     assert "latent_to_image.onnx: PyTorch and ONNX differ by at most " in capsys.readouterr().out

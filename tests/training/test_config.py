@@ -54,7 +54,7 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ({"model": {}}, 'model: family = "autoencoder", "vae" or "gan" is needed'),
         ({"model": {"family": "flow"}}, "'vae', 'gan', got"),
         ({"model": {"family": "vae", "nets": "dense", "hidden": []}}, "model.hidden: "),
-        ({"data": {"set": "imagenet"}}, "data.set: Input should be 'mnist', 'fashion_mnist', 'digits' or 'folder'"),
+        ({"data": {"set": "imagenet"}}, "data.set: Input should be 'mnist', 'fashion_mnist', 'digits', 'stacked_mnist' or 'folder'"),
         ({"data": {"set": "folder"}}, 'data: data.folder belongs with data.set = "folder", and is needed there'),
         ({"data": {"set": "digits", "folder": "x"}}, "data: data.folder belongs with"),
         ({"model": {"family": "gan", "spectral_norm": True}}, "model: spectral_norm replaces"),

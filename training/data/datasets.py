@@ -1,18 +1,19 @@
-"""The data of a run, by name: MNIST, Fashion-MNIST, scikit-learn's digits, or any folder of pictures."""
+"""The data of a run, by name: MNIST, stacked MNIST, Fashion-MNIST, scikit-learn's digits, or a folder of pictures."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from training.config import DataConfig
+from training.config import ConfigError, DataConfig
 from training.data.digits import load_scikit_digits
 from training.data.few_labels import hide_labels
 from training.data.folder import load_folder
 from training.data.mnist import FASHION_MNIST, MNIST, load_published
 from training.data.splits import DataError, DataSplits, ImageSet, without_classes
+from training.data.stacked import load_stacked_mnist
 
-__all__ = ["DataError", "DataSplits", "ImageSet", "data_folder", "load_splits"]
+__all__ = ["DataError", "DataSplits", "ImageSet", "data_folder", "load_splits", "refuse_changed"]
 
 
 def data_folder(data_dir: Path | None = None) -> Path:
@@ -33,6 +34,15 @@ def load_splits(config: DataConfig, data_dir: Path | None = None) -> DataSplits:
     return hide_labels(data, config.labelled_images, seed=config.label_seed)
 
 
+def refuse_changed(data: DataSplits, trained_on: str) -> None:
+    """ConfigError unless this is the data with that sha256: a test image then may be a training image now."""
+    if data.sha256 != trained_on:
+        raise ConfigError(
+            f"{data.name} has changed since this run was trained on it: its splits are no longer honest "
+            f"(sha256 {data.sha256[:12]}…, then {trained_on[:12]}…)"
+        )
+
+
 def _load(config: DataConfig, where: Path) -> DataSplits:
     match config.set:
         case "mnist":
@@ -41,5 +51,7 @@ def _load(config: DataConfig, where: Path) -> DataSplits:
             return load_published(FASHION_MNIST, config, where)
         case "digits":
             return load_scikit_digits(config)
+        case "stacked_mnist":
+            return load_stacked_mnist(config, where)
         case "folder":
             return load_folder(config)

@@ -20,6 +20,8 @@ class Purpose(IntEnum):
     SPLIT = 3
     EVALUATION = 4
     LABELS = 5
+    RESAMPLING = 6
+    STACKING = 7
 
 
 def bit_generator(seed: int, purpose: Purpose, *, index: int = 0) -> np.random.Philox:

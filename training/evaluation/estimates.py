@@ -60,8 +60,8 @@ class Subject:
         if "image_to_evidence" not in self.graphs.sessions:
             raise ConfigError(f"{self.manifest.name}@{self.manifest.version} has no density to estimate")
         count = asked.images or self.config.evaluation.images
-        test = self._test_images(count)
-        bounds = self._bounds(test, asked.samples) if asked.samples else []
+        test = self.test_images(count)
+        bounds = self.bounds(test, asked.samples) if asked.samples else []
         metrics: Metrics = {}
         if asked.samples:
             metrics |= self._importance_weighted(test, bounds, asked.samples)
@@ -76,12 +76,13 @@ class Subject:
             metrics |= self._simulated(count, asked.sandwich)
         return metrics
 
-    def _test_images(self, count: int) -> ImageSet:
+    def test_images(self, count: int) -> ImageSet:
         """The first of those that the card's numbers are of, binarised alike."""
         images = subset(self.data.test, count)
         return ImageSet(binarise(images.pictures, seed=SEED), images.labels) if self.config.data.binarise else images
 
-    def _bounds(self, test: ImageSet, samples: int) -> list[Bounds]:
+    def bounds(self, test: ImageSet, samples: int) -> list[Bounds]:
+        """The bounds of each of these, with K = `samples`."""
         return self.graphs.bounds(test.pictures, samples=samples, labels=test.labels)
 
     def _importance_weighted(self, test: ImageSet, bounds: Sequence[Bounds], samples: int) -> Metrics:

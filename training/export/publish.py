@@ -20,6 +20,7 @@ from training.config import ConfigError
 from training.data.splits import DataSplits
 from training.evaluation.outliers import calibrate_outliers
 from training.evaluation.published import PublishedGraphs, active_dimensions, calibration, measure
+from training.evaluation.quality import Jury, Samples
 from training.export.card import write_card
 from training.export.golden import golden_case
 from training.export.graphs import Graph
@@ -49,15 +50,19 @@ def export_graphs(run: TrainedRun, folder: Path) -> tuple[Manifest, PublishedGra
     return manifest, PublishedGraphs(manifest.image, sessions, manifest.prior_of_labels)
 
 
-def publish(run: TrainedRun, data: DataSplits, models_dir: Path) -> Path:
+def publish(run: TrainedRun, data: DataSplits, models_dir: Path, jury: Jury | None = None) -> Path:
     """Export, check, measure and describe a run, then make it the next version of its name; returns its folder.
 
-    The version appears whole, by one rename, or not at all.
+    Where there is a jury and the model can sample, its samples are judged. The version appears whole, by one rename, or
+    not at all.
     """
     with _staging(models_dir) as staged:
         manifest, graphs = export_graphs(run, staged)
         manifest = _measured(manifest, graphs, run, data, staged)
         target = models_dir / manifest.name
+        if jury and "sample" in manifest.capabilities:
+            found = jury.quality(Samples.of(graphs, manifest, jury.size))
+            manifest = manifest.model_copy(update={"metrics": manifest.metrics | found})
         manifest = manifest.model_copy(update={"version": next_version(target)})
         _describe(manifest, run, staged)
         write_pictures(manifest, graphs, data, staged)
