@@ -12,7 +12,7 @@ from app.api.declared import Router
 from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, TINY_PNG, answers, reads
-from app.api.payloads import AnswerPart, Body, Coordinate, Label, LabelledImage, PictureOptions, Point, json_body
+from app.api.payloads import Body, Coordinate, EncodedPoints, Label, LabelledImage, PictureOptions, Point, json_body
 from app.api.points import prior_notes, resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.latent.arithmetic import combine, rescale_to_typical
@@ -51,7 +51,7 @@ class CombinedImage(LabelledImage):
     log_prior_nats: float | None
 
 
-class ArithmeticAnswer(AnswerPart):
+class ArithmeticAnswer(EncodedPoints):
     """`images` of one."""
 
     model: str
@@ -94,13 +94,15 @@ async def arithmetic(
     chosen = choose(request.headers.get("accept"), options.format, STILLS)
     placed = [(f"/terms/{index}/point", term.point) for index, term in enumerate(body.terms)]
     label = one_label(body.label, model, WALKING)
-    points, encoding = await resolve(placed, model, service.limits, label=label, deadline=deadline)
-    latent = combine(np.array([term.weight for term in body.terms]), points).astype(np.float32)
+    places = await resolve(placed, model, service.limits, label=label, deadline=deadline)
+    latent = combine(np.array([term.weight for term in body.terms]), places.latents).astype(np.float32)
     latent = rescale_to_typical(latent) if body.renormalize == "typical" else latent
     latents = check_latents(latent[None], model.manifest.latent.size, pointer="/terms")
     labels = repeated(label, 1)
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
     notes, weighing = await prior_notes(latents, model, deadline)
-    timing = total(encoding, decoded.timing, weighing)
-    answer = ImageAnswer(model, "arithmetic", decoded.images, latents, timing, notes=notes, labels=labels)
+    timing = total(places.timing, decoded.timing, weighing)
+    answer = ImageAnswer(
+        model, "arithmetic", decoded.images, latents, timing, notes=notes, summary=places.notes, labels=labels
+    )
     return await answer_images(answer, chosen, columns=options.columns)

@@ -12,12 +12,22 @@ from app.api.declared import Router
 from app.api.labels import given_labels, label_notes, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
-from app.api.payloads import AnswerPart, LabelledImage, LabelOptions, Options, PictureOptions, Seed
-from app.api.points import NO_TIME, total
+from app.api.payloads import (
+    ENCODING_METHODS,
+    AnswerPart,
+    LabelledImage,
+    LabelOptions,
+    Options,
+    PictureOptions,
+    Seed,
+)
+from app.api.points import NO_TIME, choose_method, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.latent.noise import draw_seed
-from app.runtime.answers import Encoded, Timing
+from app.manifest import GraphRole
+from app.runtime.answers import Encoded, EncodingMethod, Timing
+from app.runtime.inverting import encoding_roles
 from app.runtime.model import GenerativeModel
 
 router = Router(tags=["images in"])
@@ -25,20 +35,39 @@ router = Router(tags=["images in"])
 EncodingModel = Annotated[GenerativeModel, Depends(offering("encode"))]
 ReconstructingModel = Annotated[GenerativeModel, Depends(offering("reconstruct"))]
 
+DECODING: tuple[GraphRole, ...] = ("latent_to_image",)
+
 
 class EncodeOptions(Options):
     """How many samples of the posterior, and from which seed."""
 
     draws: int = Field(0, ge=0)
     seed: Seed | None = Field(None, description="Drawn and returned when null and there are draws.")
+    method: EncodingMethod | None = Field(None, description=ENCODING_METHODS)
 
 
 class EncodeAddress(EncodeOptions, LabelOptions):
     """The same in an address or a form."""
 
 
-class ReconstructOptions(PictureOptions, LabelOptions):
-    """How pictures travel, and what they are pictures of."""
+class Means(Options):
+    """By which means pictures become latents."""
+
+    method: EncodingMethod | None = Field(None, description=ENCODING_METHODS)
+
+
+class ReconstructOptions(PictureOptions, Means, LabelOptions):
+    """How pictures travel, how they become latents, and what they are pictures of."""
+
+
+class ReconstructFields(Means, LabelOptions):
+    """What a form may say beside the pictures."""
+
+
+class ReconstructRequest(PicturesRequest, Means):
+    """Pictures to encode and decode again."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class EncodeRequest(PicturesRequest, EncodeOptions):
@@ -60,6 +89,9 @@ class EncodedPicture(LabelledImage):
     mean: list[float]
     scale: list[float] | None
     draws: list[list[float]]
+    mse: float | None = Field(
+        None, description="Of the pixels in [0, 1] of the image at the mean; stated where that was searched for."
+    )
     cluster: Cluster | None = Field(None, description="Stated where the prior is a mixture.")
 
 
@@ -68,6 +100,7 @@ class EncodeAnswer(AnswerPart):
 
     model: str
     version: int
+    method: EncodingMethod
     seed: int | None
     latents: list[EncodedPicture]
 
@@ -86,6 +119,7 @@ class ReconstructAnswer(AnswerPart):
 
     model: str
     version: int
+    method: EncodingMethod
     images: list[ReconstructedImage]
 
 
@@ -93,7 +127,8 @@ PICTURE: dict[str, dict[str, Any]] = {
     "One picture": {"images": [TINY_PNG]},
     "One picture of a class, for a conditional model": {"images": [TINY_PNG], "label": 0},
 }
-ENCODINGS = PICTURE | {"With draws from the posterior": {"images": [TINY_PNG], "draws": 2, "seed": 7}}
+SEARCHED: dict[str, dict[str, Any]] = {"By search": {"images": [TINY_PNG], "method": "optimize"}}
+ENCODINGS = PICTURE | SEARCHED | {"With draws from the posterior": {"images": [TINY_PNG], "draws": 2, "seed": 7}}
 
 
 @router.post(
@@ -110,20 +145,27 @@ async def encode(
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
-    """The posterior of each picture: its mean, its scale where the encoder has one, and draws."""
+    """The posterior of each picture: its mean, its scale where the encoder has one, and draws.
+
+    `method: optimize` searches instead for the latent whose image is nearest to the picture, through the generator's
+    gradient, from what the encoder says where there is one and from samples; it states the error that it reached.
+    """
     choose(request.headers.get("accept"), None, ("json",))
     pictures, fields = await read_pictures(request, model, service.limits, EncodeRequest)
     options = merged(EncodeOptions, address, fields)
     service.limits.check_draws(options.draws, len(pictures))
-    labels = resolve_labels(given_labels(address, fields), model, len(pictures), ("image_to_latent",))
+    method = choose_method(options.method, model, draws=options.draws)
+    labels = resolve_labels(given_labels(address, fields), model, len(pictures), encoding_roles(method))
     seed = draw_seed() if options.draws and options.seed is None else options.seed
-    encoded = await model.encode(pictures, draws=options.draws, seed=seed or 0, labels=labels, deadline=deadline)
+    encoded = await model.encode(
+        pictures, draws=options.draws, seed=seed or 0, labels=labels, deadline=deadline, method=method
+    )
     clusters, sorting = await _clusters(encoded, model, deadline)
     notes = [note | cluster for note, cluster in zip(label_notes(labels, len(pictures)), clusters, strict=True)]
     size = encoded.draws.size + encoded.mean.size
     return await answer_json(
         model,
-        lambda: {"seed": seed, "latents": _latents(encoded, notes)},
+        lambda: {"method": method, "seed": seed, "latents": _latents(encoded, notes)},
         size=size,
         timing=total(encoded.timing, sorting),
         seed=seed,
@@ -149,6 +191,7 @@ def _latents(encoded: Encoded, notes: Sequence[Mapping[str, Any]]) -> list[dict[
             "mean": encoded.mean[index],
             "scale": None if encoded.scale is None else encoded.scale[index],
             "draws": list(encoded.draws[index]),
+            **({} if encoded.mse is None else {"mse": encoded.mse[index]}),
             **note,
         }
         for index, note in enumerate(notes)
@@ -160,7 +203,7 @@ def _latents(encoded: Encoded, notes: Sequence[Mapping[str, Any]]) -> list[dict[
     operation_id="reconstruct",
     summary="Encode pictures and decode them again",
     responses=answers(ReconstructAnswer, *SEEING, formats=STILLS),
-    openapi_extra=reads(PicturesRequest, PICTURE, pictures_in(LabelOptions)),
+    openapi_extra=reads(ReconstructRequest, PICTURE | SEARCHED, pictures_in(ReconstructFields)),
 )
 async def reconstruct(
     request: Request,
@@ -169,15 +212,26 @@ async def reconstruct(
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
-    """What the model keeps of a picture: the image at the posterior's mean."""
+    """What the model keeps of a picture: the image at the posterior's mean, or at the latent that a search found."""
     chosen = choose(request.headers.get("accept"), options.format, STILLS)
-    pictures, fields = await read_pictures(request, model, service.limits)
-    merged(Options, Options(), fields)
-    labels = resolve_labels(given_labels(options, fields), model, len(pictures), ("image_to_latent", "latent_to_image"))
-    encoded = await model.encode(pictures, labels=labels, deadline=deadline)
+    pictures, fields = await read_pictures(request, model, service.limits, ReconstructRequest)
+    means = merged(Means, Means(**options.model_dump(include={"method"}, exclude_unset=True)), fields)
+    method = choose_method(means.method, model)
+    roles = (*encoding_roles(method), *DECODING)
+    labels = resolve_labels(given_labels(options, fields), model, len(pictures), roles)
+    encoded = await model.encode(pictures, labels=labels, deadline=deadline, method=method)
     decoded = await model.decode(encoded.mean, labels=labels, deadline=deadline)
     differences = (pictures.astype(np.float32) - decoded.images.astype(np.float32)) / 255
     notes = [{"mse": float(value)} for value in (differences**2).mean(axis=(1, 2, 3), dtype=np.float64)]
     timing = total(encoded.timing, decoded.timing)
-    answer = ImageAnswer(model, "reconstruct", decoded.images, encoded.mean, timing, notes=notes, labels=labels)
+    answer = ImageAnswer(
+        model,
+        "reconstruct",
+        decoded.images,
+        encoded.mean,
+        timing,
+        notes=notes,
+        summary={"method": method},
+        labels=labels,
+    )
     return await answer_images(answer, chosen, columns=options.columns)

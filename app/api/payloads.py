@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 from app.api.problems import invalid_fields
 from app.errors import InvalidInput, MalformedJson, UnsupportedMediaType, shorten
 from app.latent.noise import MAX_SEED
+from app.runtime.answers import EncodingMethod
 
 JSON = "application/json"
 
@@ -62,6 +63,10 @@ class PictureOptions(Options):
     columns: int | None = Field(None, ge=1, le=256, description="Columns of a contact sheet; about square when absent.")
 
 
+ENCODING_METHODS = (
+    "encoder: what the model's own encoder says, and what null means where there is one. optimize: a search for the "
+    "latent whose image is nearest, by the generator's gradient."
+)
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Base64Image = Annotated[str, Field(description="A PNG, JPEG or WebP file as base64; a `data:` URL is accepted.")]
@@ -108,6 +113,20 @@ class LabelOptions(Options):
     )
 
 
+class EncodedPoint(AnswerPart):
+    """How the picture of a Point became a latent, and the error of the image there where a search found it."""
+
+    pointer: str
+    method: EncodingMethod
+    mse: float | None = Field(description="Of the pixels in [0, 1].")
+
+
+class EncodedPoints(AnswerPart):
+    """What an answer says of the pictures among the Points it was made from."""
+
+    encoded: list[EncodedPoint] | None = Field(None, description="Stated where a Point is a picture.")
+
+
 class LabelledImage(AnswerPart):
     """An image, and the class that it was made as or read as."""
 
@@ -128,10 +147,11 @@ class SeedPoint(Body):
 
 
 class ImagePoint(Body):
-    """Where the model's encoder puts a picture."""
+    """Where the model's encoder puts a picture, or a search finds it."""
 
     image: Base64Image
     label: Label | None = Field(None, description="What it is a picture of, where not of the request's label.")
+    method: EncodingMethod | None = Field(None, description=ENCODING_METHODS)
 
 
 class MeanPoint(Body):

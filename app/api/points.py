@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from anyio import to_thread
@@ -15,7 +16,9 @@ from app.api.payloads import ImagePoint, LatentPoint, MeanPoint, Point, SeedPoin
 from app.api.service import Limits, not_offered
 from app.api.uploads import decode_picture, from_base64
 from app.errors import CapabilityNotOffered, FieldError, InvalidInput, RequestError
-from app.runtime.answers import Timing
+from app.manifest import GraphRole
+from app.runtime.answers import EncodingMethod, Timing
+from app.runtime.inverting import encoding_roles
 from app.runtime.model import GenerativeModel
 
 Latent = NDArray[np.float32]
@@ -26,6 +29,14 @@ NO_TIME = Timing(queue_s=0.0, run_s=0.0)
 def total(*timings: Timing) -> Timing:
     """The stages of one request after another."""
     return Timing(sum(timing.queue_s for timing in timings), sum(timing.run_s for timing in timings))
+
+
+class Places(NamedTuple):
+    """Latents (P, D) of Points, how long it took, and what answers say of the pictures among them."""
+
+    latents: Latent
+    timing: Timing
+    notes: dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +54,14 @@ async def resolve(
     *,
     label: int | None = None,
     deadline: float,
-) -> tuple[Latent, Timing]:
-    """Latents (P, D) of `points`, each given with its JSON pointer; all pictures are encoded in one run.
+) -> Places:
+    """Latents (P, D) of `points`, each given with its JSON pointer; pictures are encoded together.
 
     Of a conditional model `label` is the class of everything that does not say its own.
 
     Raises:
-        InvalidInput: a latent of the wrong length, a label that is no class, or more Points within Points than images
-            are allowed.
+        InvalidInput: a latent of the wrong length, a label that is no class, a method that the model lacks, or more
+            Points within Points than images are allowed.
         CapabilityNotOffered: a picture for a model without an encoder, a seed for one without a prior.
     """
     leaves = [leaf for pointer, point in points for leaf in _leaves(point, pointer)]
@@ -59,11 +70,11 @@ async def resolve(
         raise InvalidInput(detail, errors=[FieldError(points[0][0], detail, limit=limits.images)])
     given = {leaf.pointer: _given(leaf, model) for leaf in leaves if isinstance(leaf.point, LatentPoint)}
     drawn, drawing = await _draw([leaf for leaf in leaves if isinstance(leaf.point, SeedPoint)], model, label, deadline)
-    encoded, encoding = await _encode(
-        [leaf for leaf in leaves if isinstance(leaf.point, ImagePoint)], model, limits, label, deadline
-    )
+    pictures = [leaf for leaf in leaves if isinstance(leaf.point, ImagePoint)]
+    encoded, encoding, said = await _encode(pictures, model, limits, label, deadline)
     found = given | drawn | encoded
-    return np.stack([_latent(point, pointer, found) for pointer, point in points]), total(drawing, encoding)
+    latents = np.stack([_latent(point, pointer, found) for pointer, point in points])
+    return Places(latents, total(drawing, encoding), {"encoded": said} if said else {})
 
 
 async def prior_notes(
@@ -88,6 +99,21 @@ async def noise_behind(
     return np.stack(
         [given if own is None else own for own, given in zip(seeded, found.noise, strict=True)]
     ), found.timing
+
+
+def choose_method(
+    wanted: EncodingMethod | None, model: GenerativeModel, *, pointer: str = "/method", draws: int = 0
+) -> EncodingMethod:
+    """What is wanted; else the first that the model offers. Raises InvalidInput where it cannot, or cannot draw so."""
+    offered = model.encoding_methods
+    if wanted is not None and wanted not in offered:
+        detail = f"{model.ref} encodes by {' or '.join(offered)}, not by {wanted}"
+        raise InvalidInput(detail, errors=[FieldError(pointer, detail)])
+    method = wanted or offered[0]
+    if draws and method != "encoder":
+        detail = "a search finds one latent a picture: there is no posterior to draw from"
+        raise InvalidInput(detail, errors=[FieldError("/draws", detail, limit=0)])
+    return method
 
 
 def _leaves(point: Point, pointer: str) -> Iterator[_Leaf]:
@@ -127,26 +153,45 @@ async def _draw(
 
 async def _encode(
     leaves: Sequence[_Leaf], model: GenerativeModel, limits: Limits, label: int | None, deadline: float
-) -> tuple[dict[str, Latent], Timing]:
+) -> tuple[dict[str, Latent], Timing, list[dict[str, Any]]]:
+    """Latents by pointer, and what is said of each picture: those of one method are encoded in one run."""
     if not leaves:
-        return {}, NO_TIME
+        return {}, NO_TIME, []
     if "encode" not in model.capabilities:
         raise CapabilityNotOffered(f"{model.ref} cannot encode the picture of a Point", capabilities=model.capabilities)
-    labels = _labels(leaves, model, label)
-    pictures = await to_thread.run_sync(_decode, leaves, model, limits)
-    encoded = await model.encode(pictures, labels=labels, deadline=deadline)
-    return dict(zip([leaf.pointer for leaf in leaves], encoded.mean, strict=True)), encoded.timing
+    methods = [_method(leaf, model) for leaf in leaves]
+    found: dict[str, Latent] = {}
+    said: dict[str, dict[str, Any]] = {}
+    timings = []
+    for method in dict.fromkeys(methods):
+        chosen = [leaf for leaf, its in zip(leaves, methods, strict=True) if its == method]
+        labels = _labels(chosen, model, label, encoding_roles(method))
+        pictures = await to_thread.run_sync(_decode, chosen, model, limits)
+        encoded = await model.encode(pictures, labels=labels, deadline=deadline, method=method)
+        for index, leaf in enumerate(chosen):
+            found[leaf.pointer] = encoded.mean[index]
+            mse = None if encoded.mse is None else encoded.mse[index]
+            said[leaf.pointer] = {"pointer": leaf.pointer, "method": method, "mse": mse}
+        timings.append(encoded.timing)
+    return found, total(*timings), [said[leaf.pointer] for leaf in leaves]
 
 
-def _labels(leaves: Sequence[_Leaf], model: GenerativeModel, label: int | None) -> Indices | None:
+def _method(leaf: _Leaf, model: GenerativeModel) -> EncodingMethod:
+    assert isinstance(leaf.point, ImagePoint)  # noqa: S101  only these come here
+    return choose_method(leaf.point.method, model, pointer=f"{leaf.pointer}/method")
+
+
+def _labels(
+    leaves: Sequence[_Leaf], model: GenerativeModel, label: int | None, roles: Sequence[GraphRole]
+) -> Indices | None:
     """The class that each picture is encoded as: its own, or that of the request."""
     found = [
-        one_label(own, model, ("image_to_latent",), pointer=f"{leaf.pointer}/label") if own is not None else label
+        one_label(own, model, roles, pointer=f"{leaf.pointer}/label") if own is not None else label
         for leaf in leaves
         if isinstance(leaf.point, ImagePoint)
         for own in [leaf.point.label]
     ]
-    return np.array(found, np.int64) if model.takes_label("image_to_latent") else None
+    return np.array(found, np.int64) if model.takes_label(*roles) else None
 
 
 def _decode(leaves: Sequence[_Leaf], model: GenerativeModel, limits: Limits) -> NDArray[np.uint8]:

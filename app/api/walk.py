@@ -12,7 +12,7 @@ from app.api.declared import Router
 from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, WALKS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, answers, reads
-from app.api.payloads import AnswerPart, Body, Label, LabelledImage, PictureOptions, Point, json_body
+from app.api.payloads import Body, EncodedPoints, Label, LabelledImage, PictureOptions, Point, json_body
 from app.api.points import NO_TIME, noise_behind, prior_notes, resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.errors import FieldError, InvalidInput
@@ -61,7 +61,7 @@ class Frame(LabelledImage):
     log_prior_nats: float | None
 
 
-class InterpolateAnswer(AnswerPart):
+class InterpolateAnswer(EncodedPoints):
     """The walk's images, in order."""
 
     model: str
@@ -87,7 +87,7 @@ class TraversedImage(Frame):
     value: float
 
 
-class TraverseAnswer(AnswerPart):
+class TraverseAnswer(EncodedPoints):
     """All steps of the first dimension, then of the next."""
 
     model: str
@@ -128,8 +128,8 @@ async def interpolate(
     service.limits.check_images(body.frames, model, "/steps")
     placed = [(f"/points/{index}", point) for index, point in enumerate(body.points)]
     label = one_label(body.label, model, WALKING)
-    points, encoding = await resolve(placed, model, service.limits, label=label, deadline=deadline)
-    latents, path, walking = await _walk(body, points, model, label, deadline)
+    places = await resolve(placed, model, service.limits, label=label, deadline=deadline)
+    latents, path, walking = await _walk(body, places.latents, model, label, deadline)
     labels = repeated(label, len(latents))
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
     notes, weighing = await prior_notes(latents, model, deadline)
@@ -138,9 +138,9 @@ async def interpolate(
         "interpolate",
         decoded.images,
         latents,
-        total(encoding, walking, decoded.timing, weighing),
+        total(places.timing, walking, decoded.timing, weighing),
         notes=notes,
-        summary={"path": path},
+        summary={"path": path, **places.notes},
         labels=labels,
     )
     return await answer_images(answer, chosen, columns=options.columns, animated=True)
@@ -184,15 +184,17 @@ async def traverse(
     service.limits.check_images(len(body.dimensions) * body.steps, model, "/steps")
     _check_dimensions(body.dimensions, model.manifest.latent.size)
     label = one_label(body.label, model, WALKING)
-    point, encoding = await resolve([("/point", body.point)], model, service.limits, label=label, deadline=deadline)
-    latents, values = traverse_latents(point[0], body.dimensions, extent=body.extent, steps=body.steps)
+    place = await resolve([("/point", body.point)], model, service.limits, label=label, deadline=deadline)
+    latents, values = traverse_latents(place.latents[0], body.dimensions, extent=body.extent, steps=body.steps)
     labels = repeated(label, len(latents))
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
     densities, weighing = await prior_notes(latents, model, deadline)
     swept = [{"dimension": d, "value": float(value)} for d in body.dimensions for value in values]
     notes = [density | place for density, place in zip(densities, swept, strict=True)]
-    timing = total(encoding, decoded.timing, weighing)
-    answer = ImageAnswer(model, "traverse", decoded.images, latents, timing, notes=notes, labels=labels)
+    timing = total(place.timing, decoded.timing, weighing)
+    answer = ImageAnswer(
+        model, "traverse", decoded.images, latents, timing, notes=notes, summary=place.notes, labels=labels
+    )
     return await answer_images(answer, chosen, columns=options.columns or min(body.steps, 256))
 
 

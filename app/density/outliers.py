@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from app.calibration import OutlierCalibration, OutlierTail
 from app.density.bounds import Bounds
 from app.density.strangeness import strangeness
-from app.manifest import Calibration, ImageSpace, OutlierCalibration, OutlierStatistic, OutlierTail
+from app.manifest import Calibration, ImageSpace, OutlierStatistic
 
 Bytes = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from app.runtime.batch import Tensors
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+EncodingMethod = Literal["encoder", "optimize"]
+"""How pictures become latents: by a net, or by a search for the latent whose image is nearest."""
 
 
 class Timing(NamedTuple):
@@ -21,6 +23,11 @@ class Timing(NamedTuple):
 
     queue_s: float
     run_s: float
+
+
+def together(*timings: Timing) -> Timing:
+    """The stages of one request after another."""
+    return Timing(sum(timing.queue_s for timing in timings), sum(timing.run_s for timing in timings))
 
 
 class Drawn(NamedTuple):
@@ -63,12 +70,17 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Of N pictures: posterior mean (N,D), scale (N,D) where the encoder has one, draws (N,draws,D)."""
+    """Of N pictures: posterior mean (N,D), scale (N,D) where the encoder has one, draws (N,draws,D).
+
+    The latents that a search found are the means, and `mse` (N,) is the error of their images' pixels in [0, 1].
+    """
 
     mean: Floats
     scale: Floats | None
     draws: Floats
     timing: Timing
+    method: EncodingMethod = "encoder"
+    mse: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

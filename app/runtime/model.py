@@ -22,6 +22,7 @@ from app.runtime.answers import (
     Decoded,
     Drawn,
     Encoded,
+    EncodingMethod,
     Inferred,
     Noise,
     PixelEvidence,
@@ -30,10 +31,12 @@ from app.runtime.answers import (
     Samples,
     Scores,
     Timing,
+    together,
 )
 from app.runtime.batch import Array, Run, Tensors
 from app.runtime.batcher import Answer, Batcher
 from app.runtime.evidence import fold, unfold
+from app.runtime.inverting import Inverter, encoding_methods, encoding_roles
 from app.runtime.scoring import Draws, Effort, Indices, draws_in_parts, weigh_pictures
 from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
@@ -64,6 +67,9 @@ class GenerativeModel:
         self.ref = f"{version.manifest.name}@{version.manifest.version}"
         """`name@version`."""
         self._capabilities = version.manifest.capabilities  # derived anew at each look: kept
+        self.encoding_methods = encoding_methods(version.manifest)
+        """How it can encode, first what it does unasked; empty where it cannot."""
+        self._inverter = Inverter()
         self._conditional = version.manifest.conditional_roles
         self._batchers = {
             role: Batcher(
@@ -116,6 +122,10 @@ class GenerativeModel:
         """Whether any of these graphs takes a label."""
         return not self._conditional.isdisjoint(roles)
 
+    def encoding_takes_label(self, method: EncodingMethod | None = None) -> bool:
+        """Whether encoding in this way, or unasked, needs labels."""
+        return self.takes_label(*encoding_roles(method or self.encoding_methods[0]))
+
     def draw_labels(self, seed: int, indices: Sequence[int]) -> Labels | None:
         """The labels (N,) that sampling with this seed draws at `indices` from p(y); None where samples have none."""
         if not self.takes_label("noise_to_latent", "latent_to_image"):
@@ -140,7 +150,7 @@ class GenerativeModel:
         noise = draw() if len(indices) <= _FEW_ROWS else await asyncio.to_thread(draw)
         drawn = await self.latents_of(noise, labels=labels, deadline=deadline)
         decoded = await self.decode(drawn.latents, labels=labels, deadline=deadline)
-        return Samples(drawn.latents, decoded.images, _together(drawn.timing, decoded.timing))
+        return Samples(drawn.latents, decoded.images, together(drawn.timing, decoded.timing))
 
     def seed_noise(
         self, seed: int, indices: Sequence[int], *, temperature: float = 1.0, truncation: float | None = None
@@ -184,11 +194,14 @@ class GenerativeModel:
         seed: int = 0,
         labels: Labels | None = None,
         deadline: float | None = None,
+        method: EncodingMethod | None = None,
     ) -> Encoded:
         """Posteriors of pictures (N,H,W,C), with `draws` samples each; picture i draws from index i of the seed.
 
-        Where an encoder states no mean, its central draw stands for it.
+        Where an encoder states no mean, its central draw stands for it. A search has no draws.
         """
+        if "optimize" in self.encoding_methods and (method or self.encoding_methods[0]) == "optimize":
+            return await self._inverter.encode(self, pictures, labels=labels, deadline=deadline)
         self._require("image_to_latent", "encode")
         count, size = len(pictures), self.manifest.latent.size
         noise = np.zeros((count, 1 + draws, size), np.float32)
@@ -231,7 +244,7 @@ class GenerativeModel:
 
         found = await weigh_pictures(weigh, len(pictures), size, effort, opening=detector.samples if detector else 0)
         verdicts = None if detector is None else await self._judge(detector, pictures, found.opening, labels, deadline)
-        order, timing = range(len(pictures)), _together(*map(_timing, found.answers))
+        order, timing = range(len(pictures)), together(*map(_timing, found.answers))
         return Scores([found.bounds[i] for i in order], [found.samples[i] for i in order], verdicts, timing)
 
     async def pixel_evidence(
@@ -258,7 +271,7 @@ class GenerativeModel:
                 sums[draws.picture] += answer.outputs["log_likelihood"][rows == draws.picture].sum(axis=0, dtype=float)
             timings += [_timing(drawn), _timing(answer)]
         nats = (sums / np.reshape(samples, (-1, 1, 1))).astype(np.float32)
-        return PixelEvidence(nats, _together(*timings))
+        return PixelEvidence(nats, together(*timings))
 
     async def score_labels(
         self, pictures: Bytes, *, samples: int, seed: int, deadline: float | None = None
@@ -369,10 +382,6 @@ class GenerativeModel:
         if labels is not None and role in self._conditional:
             feeds = {**feeds, LABEL: labels}
         return await self._batchers[role].submit(feeds, deadline=deadline)
-
-
-def _together(*timings: Timing) -> Timing:
-    return Timing(sum(timing.queue_s for timing in timings), sum(timing.run_s for timing in timings))
 
 
 def _timing(answer: Answer) -> Timing:

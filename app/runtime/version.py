@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from app.calibration import OutlierCalibration
 from app.density.outliers import OutlierDetector
 from app.errors import ModelRejected, shorten
-from app.manifest import GraphRole, Manifest, MapFile, OutlierCalibration, OutlierFile
+from app.manifest import GraphRole, Manifest, MapFile, OutlierFile
 from app.runtime.golden import verify_golden
 from app.runtime.plan import Planner
 from app.runtime.roles import check_roles

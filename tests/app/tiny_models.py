@@ -176,6 +176,7 @@ def tiny_vae(name: str = "tiny_vae", parameters: LinearGaussian | None = None) -
     exact = parameters or LinearGaussian()
     graphs: dict[GraphRole, onnx.ModelProto] = {
         "latent_to_image": linear_decoder(exact),
+        "latent_gradient": linear_gradient(exact),
         "image_to_latent": linear_encoder(exact),
         "image_to_evidence": linear_evidence(exact),
         "latent_to_pixel_evidence": linear_pixel_evidence(exact),
@@ -192,6 +193,19 @@ def linear_decoder(exact: LinearGaussian) -> onnx.ModelProto:
         helper.make_node("Reshape", ["flat", "shape"], ["image"]),
     ]
     return graph(nodes, {"latent": ["batch", 2]}, {"image": ["batch", 1, 8, 8]}, constants)
+
+
+def linear_gradient(exact: LinearGaussian) -> onnx.ModelProto:
+    """latent (B,2), cotangent (B,1,8,8) → gradient (B,2): cotangent W, whatever the latent."""
+    nodes = [
+        helper.make_node("Reshape", ["cotangent", "flat_shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "W"], ["pulled"]),
+        helper.make_node("Mul", ["latent", "zero"], ["zeros"]),
+        helper.make_node("Add", ["pulled", "zeros"], ["gradient"]),
+    ]
+    constants = {"W": exact.weights, "flat_shape": np.array([-1, 64]), "zero": np.zeros(1)}
+    inputs: dict[str, Shape] = {"latent": ["batch", 2], "cotangent": ["batch", 1, 8, 8]}
+    return graph(nodes, inputs, {"gradient": ["batch", 2]}, constants)
 
 
 def linear_encoder(exact: LinearGaussian) -> onnx.ModelProto:

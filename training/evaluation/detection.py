@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from app.calibration import OutlierCalibration
 from app.density.outliers import OutlierDetector
-from app.manifest import Manifest, OutlierCalibration, OutlierStatistic
+from app.manifest import Manifest, OutlierStatistic
 from training.config import ConfigError
 from training.data.splits import ImageSet
 from training.evaluation.outliers import statistics

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from app.calibration import OutlierCalibration
 from app.images.pixels import contact_sheet
 from app.images.png import encode_png
-from app.manifest import OutlierCalibration
 from training.data.splits import ImageSet
 from training.evaluation.detection import COMBINED, LEVEL, Judged, auroc, detection_table, in_words, uniformity
 

@@ -7,9 +7,10 @@ import base64
 import numpy as np
 from jaxtyping import Float, Float32
 
+from app.calibration import OutlierCalibration, OutlierTail
 from app.density.outliers import SURVIVAL, surprise
 from app.density.strangeness import strangeness
-from app.manifest import OutlierCalibration, OutlierStatistic, OutlierTail, Tensor
+from app.manifest import OutlierStatistic, Tensor
 from training.config import RunConfig
 from training.data.splits import DataSplits, ImageSet
 from training.evaluation.published import PublishedGraphs, subset

@@ -12,7 +12,6 @@ LIMITS = {
         "flat and simple pictures often do.",
     ),
     "gan": (
-        "There is no encoder and no density here: the model cannot encode, reconstruct or score a picture.",
         "The discriminator's logit tells its own generator's samples from data. It is no measure of quality, and "
         "means nothing for other pictures.",
     ),
@@ -24,6 +23,11 @@ FITTED_AUTOENCODER = (
     "It was trained to reconstruct. The density that it samples from was fitted to its codes afterwards "
     "(`density.toml`): where that is wrong, samples are unlike any picture.",
     "There is no density of pictures here: it cannot score.",
+)
+NO_ENCODER = "There is no encoder and no density here: the model cannot encode, reconstruct or score a picture."
+SEARCHED = (
+    "There is no encoder and no density here: a picture's latent is searched for by the generator's gradient, and what "
+    "it cannot generate is met only as nearly as the answer says; pictures cannot be scored."
 )
 CLASSES_LIMIT = (
     "It knows no classes but its own: p(y|x) shares all probability among them, also for a picture of none of them."
@@ -75,8 +79,15 @@ def _latent_space(manifest: Manifest) -> str:
 
 def _limits(manifest: Manifest) -> tuple[str, ...]:
     if manifest.family != "autoencoder":
-        return LIMITS[manifest.family] + ((CLASSES_LIMIT,) if manifest.classes else ())
+        return (*_missing(manifest), *LIMITS[manifest.family], *((CLASSES_LIMIT,) if manifest.classes else ()))
     return BARE_AUTOENCODER if manifest.latent.prior == "none" else FITTED_AUTOENCODER
+
+
+def _missing(manifest: Manifest) -> tuple[str, ...]:
+    """Of what a generator lacks."""
+    if "image_to_latent" in manifest.roles:
+        return ()
+    return (SEARCHED,) if "encode" in manifest.capabilities else (NO_ENCODER,)
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from app.api.application import create_application
+from app.calibration import OutlierCalibration, OutlierTail
 from app.images.png import encode_png
-from app.manifest import OutlierCalibration, OutlierStatistic, OutlierTail
+from app.manifest import OutlierStatistic
 from app.runtime.session import file_sha256
 from app.settings import Settings
 from tests.app.tiny_models import LinearGaussian, as_text, edit_manifest, tiny_vae, write_version

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from app.calibration import OutlierCalibration, OutlierTail
 from app.density.outliers import (
     SURVIVAL,
     OutlierDetector,
@@ -17,7 +18,7 @@ from app.density.outliers import (
     percentile,
     surprise,
 )
-from app.manifest import Calibration, OutlierCalibration, OutlierStatistic, OutlierTail, Tensor
+from app.manifest import Calibration, OutlierStatistic, Tensor
 
 
 def calibration(*values: float) -> Calibration:

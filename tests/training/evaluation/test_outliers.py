@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from app.calibration import OutlierCalibration, OutlierTail
 from app.density.outliers import OutlierDetector, surprise
-from app.manifest import OutlierCalibration, OutlierTail
 from training.config import read_config
 from training.data.datasets import load_splits
 from training.data.splits import DataSplits, ImageSet
