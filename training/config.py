@@ -131,6 +131,7 @@ class VaeConfig(Section):
     hidden: Widths = (256,)  # dense: widths from the image inwards; mirrored in the decoder
     channels: Widths = (32, 64)  # convolutional: channels at each halving of the side
     residual_blocks: Annotated[int, Field(ge=0)] = 1  # convolutional: blocks at each resolution
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # convolutional: in residual blocks, while training
     likelihood: LikelihoodKind = "bernoulli"
     conditional: bool = False  # encoder and decoder are told the class; the data set must have classes
     ladder: LadderConfig = LadderConfig()
@@ -167,6 +168,8 @@ class VaeConfig(Section):
             raise ValueError('prior.kind = "vamp" is a mixture of posteriors, which need labels: conditional = false')
         if self.objective.free_bits and self.objective.kl == "sampled" and self.nets != "ladder":
             raise ValueError('free_bits need the KL of each dimension: objective.kl = "closed_form"')
+        if self.dropout and self.nets != "convolutional":
+            raise ValueError('dropout is that of residual blocks: nets = "convolutional"')
         if self.latent_size < 2 and "flow" in (self.prior.kind, self.posterior.kind):
             raise ValueError("a flow couples dimensions: latent_size must be 2 or more")
         return self

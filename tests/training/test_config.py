@@ -54,7 +54,10 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ({"model": {}}, 'model: family = "autoencoder", "vae" or "gan" is needed'),
         ({"model": {"family": "flow"}}, "'vae', 'gan', got"),
         ({"model": {"family": "vae", "nets": "dense", "hidden": []}}, "model.hidden: "),
-        ({"data": {"set": "imagenet"}}, "data.set: Input should be 'mnist', 'fashion_mnist', 'digits', 'stacked_mnist' or 'folder'"),
+        (
+            {"data": {"set": "imagenet"}},
+            "data.set: Input should be 'mnist', 'fashion_mnist', 'digits', 'stacked_mnist' or 'folder'",
+        ),
         ({"data": {"set": "folder"}}, 'data: data.folder belongs with data.set = "folder", and is needed there'),
         ({"data": {"set": "digits", "folder": "x"}}, "data: data.folder belongs with"),
         ({"model": {"family": "gan", "spectral_norm": True}}, "model: spectral_norm replaces"),
@@ -122,6 +125,7 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ),
         ({"model": LADDER | {"ladder": {"layers": [1, 0]}}}, "the innermost side has the top layer"),
         ({"model": LADDER | {"conditional": True}}, "a ladder is told no class"),
+        ({"model": {"family": "vae", "nets": "dense", "dropout": 0.1}}, "dropout is that of residual blocks"),
         ({"model": LADDER | {"prior": {"kind": "vamp"}}}, "a ladder has posteriors of its own"),
         ({"model": LADDER | {"objective": {"kl": "closed_form"}}}, "a ladder has no KL in closed form"),
         (

@@ -67,10 +67,15 @@ def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The CPU generator of one step, from (seed, step) alone: a resumed run draws what an unbroken one does."""
+def step_seed(seed: int, step: int) -> int:
+    """What the draws of one step start from: (seed, step) alone, so a resumed run draws what an unbroken one does."""
     mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint32)  # PyTorch reads 32 bits of a seed on CPU
-    return torch.Generator().manual_seed(int(mixed[0]))
+    return int(mixed[0])
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The CPU generator of one step."""
+    return torch.Generator().manual_seed(step_seed(seed, step))
 
 
 def precision(config: OptimiserConfig, device: torch.device) -> AbstractContextManager[None]:

@@ -15,15 +15,22 @@ SLOPE = 0.1
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x) with two 3×3 convolutions; f starts at zero, so that a deep stack starts as the identity."""
+    """x + f(x) with two 3×3 convolutions; f starts at zero, so that a deep stack starts as the identity.
 
-    def __init__(self, channels: int) -> None:
+    `dropout` is the share of numbers between both that training leaves out (Zagoruyko & Komodakis 2016, section 2.4).
+    """
+
+    def __init__(self, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         last = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has one
         self.body = nn.Sequential(
-            nn.LeakyReLU(SLOPE), nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(SLOPE), last
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(SLOPE),
+            *([nn.Dropout(dropout)] if dropout else []),
+            last,
         )
 
     def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
@@ -40,9 +47,9 @@ def sides(side: int, halvings: int) -> list[int]:
     return found
 
 
-def residual_stack(channels: int, blocks: int) -> nn.Sequential:
+def residual_stack(channels: int, blocks: int, dropout: float = 0.0) -> nn.Sequential:
     """`blocks` residual blocks and the activation that closes them."""
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)), nn.LeakyReLU(SLOPE))
+    return nn.Sequential(*(ResidualBlock(channels, dropout) for _ in range(blocks)), nn.LeakyReLU(SLOPE))
 
 
 def upsample(inner: int, outer: int, *, to_side: int, wide: bool = False) -> nn.ConvTranspose2d:
@@ -54,13 +61,15 @@ def upsample(inner: int, outer: int, *, to_side: int, wide: bool = False) -> nn.
 class ConvolutionalEncoder(nn.Module):
     """Image (B, C, S, S) to features (B, F): a strided convolution and residual blocks at each halving."""
 
-    def __init__(self, image_shape: ImageShape, channels: Sequence[int], blocks: int, features: int) -> None:
+    def __init__(
+        self, image_shape: ImageShape, channels: Sequence[int], blocks: int, features: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         inner = sides(image_shape[1], len(channels))[-1]
         layers: list[nn.Module] = [nn.Conv2d(image_shape[0], channels[0], 5, stride=2, padding=2)]
         for before, after in pairwise(channels):
-            layers += [residual_stack(before, blocks), nn.Conv2d(before, after, 3, stride=2, padding=1)]
-        self.body = nn.Sequential(*layers, residual_stack(channels[-1], blocks))
+            layers += [residual_stack(before, blocks, dropout), nn.Conv2d(before, after, 3, stride=2, padding=1)]
+        self.body = nn.Sequential(*layers, residual_stack(channels[-1], blocks, dropout))
         self.head = nn.Linear(channels[-1] * inner**2, features)
 
     def forward(self, image: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch features"]:
@@ -72,7 +81,9 @@ class ConvolutionalEncoder(nn.Module):
 class ConvolutionalDecoder(nn.Module):
     """Latent (B, D) to an unbounded picture (B, C, S, S); mirrors `ConvolutionalEncoder`."""
 
-    def __init__(self, image_shape: ImageShape, channels: Sequence[int], blocks: int, latent_size: int) -> None:
+    def __init__(
+        self, image_shape: ImageShape, channels: Sequence[int], blocks: int, latent_size: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         outer_sides = sides(image_shape[1], len(channels))
         self.start = (channels[-1], outer_sides[-1], outer_sides[-1])
@@ -80,11 +91,11 @@ class ConvolutionalDecoder(nn.Module):
         layers: list[nn.Module] = []
         for level in range(len(channels) - 1, 0, -1):
             layers += [
-                residual_stack(channels[level], blocks),
+                residual_stack(channels[level], blocks, dropout),
                 upsample(channels[level], channels[level - 1], to_side=outer_sides[level]),
             ]
         layers += [
-            residual_stack(channels[0], blocks),
+            residual_stack(channels[0], blocks, dropout),
             upsample(channels[0], image_shape[0], to_side=image_shape[1], wide=True),
         ]
         self.body = nn.Sequential(*layers)

@@ -79,10 +79,9 @@ class VariationalAutoencoder(nn.Module):
                 encoder: nn.Module = DenseEncoder(read, config.hidden, family.features)
                 decoder: nn.Module = DenseDecoder(painted, config.hidden, config.latent_size + told)
             case "convolutional":
-                encoder = ConvolutionalEncoder(read, config.channels, config.residual_blocks, family.features)
-                decoder = ConvolutionalDecoder(
-                    painted, config.channels, config.residual_blocks, config.latent_size + told
-                )
+                size = (config.channels, config.residual_blocks)
+                encoder = ConvolutionalEncoder(read, *size, family.features, config.dropout)
+                decoder = ConvolutionalDecoder(painted, *size, config.latent_size + told, config.dropout)
             case "ladder":
                 raise TypeError("a ladder has several layers of latents: it is a HierarchicalVae")
         label_picture = LabelPicture(told, data.size, data.size) if told else None

@@ -47,7 +47,10 @@ def _one_thread() -> None:
     "changes",
     [
         {"data": {"binarise": True}, "model": {"likelihood": "bernoulli", "conditional": True}},
-        {"model": {"nets": "convolutional", "channels": [4, 8]}, "optimiser": {"precision": "bfloat16"}},
+        {
+            "model": {"nets": "convolutional", "channels": [4, 8], "dropout": 0.2},
+            "optimiser": {"precision": "bfloat16"},
+        },
         {
             "model": {
                 "prior": {"kind": "flow", "couplings": 2, "hidden": 8},
@@ -73,7 +76,7 @@ def _one_thread() -> None:
     ],
     ids=[
         "dense, binarised, conditional",
-        "convolutional, bfloat16",
+        "convolutional, dropout, bfloat16",
         "flows, importance-weighted from step 4 of 15",
         "ladder",
     ],

@@ -31,6 +31,7 @@ LAYERS: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.BatchNorm2d(2), PICTURE),
     (nn.BatchNorm2d(2, affine=False), PICTURE),
     (ResidualBlock(2), PICTURE),
+    (ResidualBlock(2, dropout=0.5).eval(), PICTURE),
     (nn.Sequential(nn.Conv2d(2, 3, 3), nn.LeakyReLU(0.2), nn.Sequential(nn.Flatten(), nn.Linear(45, 2))), PICTURE),
     (DenseDecoder((1, 4, 4), (8, 5), 3), (3,)),
     (ConvolutionalDecoder((3, 9, 9), (4, 6), 1, 3), (3,)),

@@ -39,6 +39,19 @@ def test_residual_block_starts_as_the_identity() -> None:
     assert_close(ResidualBlock(4)(x), x)
 
 
+def test_dropout_leaves_numbers_out_while_training_and_none_afterwards() -> None:
+    torch.manual_seed(0)
+    x, plain, thinned = torch.randn(1, 4, 50, 50), ResidualBlock(4), ResidualBlock(4, dropout=0.25)
+    for one, other in zip(plain.parameters(), thinned.parameters(), strict=True):
+        one.data.normal_()
+        other.data.copy_(one)
+    (kept,) = [part for part in thinned.body if isinstance(part, torch.nn.Dropout)]
+    ones = torch.ones(100, 100)
+    assert abs(float((kept(ones) == 0).float().mean()) - 0.25) < 0.02
+    assert (thinned(x) != plain(x)).any()
+    assert_close(thinned.eval()(x), plain(x))
+
+
 def test_residual_blocks_are_counted() -> None:
     counts = [
         sum(isinstance(part, ResidualBlock) for part in ConvolutionalEncoder((1, 8, 8), (2, 3), blocks, 4).modules())
