@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     synthesise = _command(commands, "synthesise", _synthesise, "write a labelled image folder from a conditional model")
     _add_synthesis_options(synthesise)
     outliers = _command(commands, "outliers", _outliers, "measure whether a published version notices other pictures")
-    outliers.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
+    outliers.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/2")
     outliers.add_argument(
         "--against",
         nargs="+",
@@ -140,7 +140,7 @@ def _command(
 
 
 def _add_evaluation_options(evaluate: argparse.ArgumentParser) -> None:
-    evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/1")
+    evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/2")
     evaluate.add_argument("--samples", type=_positive, metavar="K", help="instead: the importance-weighted bound of K")
     evaluate.add_argument(
         "--ais",

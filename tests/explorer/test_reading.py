@@ -67,7 +67,7 @@ def test_map_is_walked_by_keyboard_and_names_classes_in_words(visit: Visitor) ->
 
 
 def test_plane_of_a_two_dimensional_model_is_shown_whole(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_keras_vae@1")
+    page = visit.opens("#model=mnist_keras_vae@2")
     panel = visit.tool("Map")
     panel.get_by_label("Show the images of the whole plane").check()
     page.wait_for_function("() => document.querySelector('.manifold').width === 17 * 28")
@@ -79,19 +79,21 @@ def test_sliders_change_lock_reset_and_are_undone(visit: Visitor) -> None:
     panel = visit.tool("Sliders")
     slider = panel.get_by_role("slider", name="Dimension").first
     expect(panel.get_by_role("slider", name="Dimension")).to_have_count(8)
-    expect(slider).to_have_accessible_name("Dimension 12")  # the manifest's most informative
+    manifest = page.request.get(f"{visit.address}/v1/models/mnist_vae").json()["manifest"]
+    first = manifest["latent"]["active_dimensions"][0]
+    expect(slider).to_have_accessible_name(f"Dimension {first}")
     before, value = visit.pixels(), slider.input_value()
     visit.slides(slider, 3)
     visit.settles()
     assert visit.pixels() != before
-    panel.get_by_role("button", name="Reset dimension 12").click()
+    panel.get_by_role("button", name=f"Reset dimension {first}").click()
     expect(slider).to_have_value("0")
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+z")
     expect(slider).to_have_value(value)
     page.keyboard.press("Control+Shift+Z")
     expect(slider).to_have_value("3")
-    panel.get_by_label("Lock dimension 12").check()
+    panel.get_by_label(f"Lock dimension {first}").check()
     panel.get_by_role("button", name="Reset all").click()
     expect(slider).to_have_value("3")
     expect(panel.get_by_role("slider", name="Dimension").nth(1)).to_have_value("0")
@@ -118,7 +120,7 @@ def test_children_resemble_their_parent_by_the_distance(visit: Visitor) -> None:
 
 
 def test_gan_without_measured_dimensions_ranks_them_itself(visit: Visitor) -> None:
-    visit.opens("#model=mnist_gan@1")
+    visit.opens("#model=mnist_gan@2")
     panel = visit.tool("Sliders")
     expect(panel.get_by_role("slider", name="Dimension")).to_have_count(8)
 
@@ -192,7 +194,7 @@ def test_drawing_is_read_after_every_stroke(visit: Visitor) -> None:
 
 
 def test_gan_s_discriminator_judges_in_words(visit: Visitor, photo: Path) -> None:
-    visit.opens("#model=mnist_gan@1")
+    visit.opens("#model=mnist_gan@2")
     panel = visit.tool("Your picture")
     panel.get_by_label("Picture file").set_input_files(photo)
     expect(panel.locator(".results")).to_contain_text("The discriminator takes it for")
@@ -233,43 +235,43 @@ def test_sum_of_one_place_is_that_place(visit: Visitor) -> None:
 
 
 def test_png_saved_from_the_stage_brings_its_place_back(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_keras_vae@1&t=0.4")
+    page = visit.opens("#model=mnist_keras_vae@2&t=0.4")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save PNG").click()
     png = saved.value.path().read_bytes()
     assert Image.open(io.BytesIO(png)).size == (28, 28)
     shown = visit.pixels()
-    page.get_by_label("Model").select_option("mnist_vae@1")
+    page.get_by_label("Model").select_option("mnist_vae@2")
     visit.settles()
     drop(visit, png)
     visit.says("the service makes the same bytes again")
-    expect(page.get_by_label("Model")).to_have_value("mnist_keras_vae@1")
+    expect(page.get_by_label("Model")).to_have_value("mnist_keras_vae@2")
     visit.settles()
     assert visit.pixels() == shown
 
 
 def test_model_chosen_last_is_shown_whichever_answers_first(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_vae@1")
+    page = visit.opens("#model=mnist_vae@2")
     held: list[Route] = []
 
     def hold(route: Route) -> None:
         held.append(route)
 
-    page.route("**/v1/models/mnist_keras_vae@1/sample", hold)
+    page.route("**/v1/models/mnist_keras_vae@2/sample", hold)
     choice = page.get_by_label("Model")
-    choice.select_option("mnist_keras_vae@1")
-    choice.select_option("mnist_gan@1")
+    choice.select_option("mnist_keras_vae@2")
+    choice.select_option("mnist_gan@2")
     expect(page).to_have_title(re.compile("DCGAN"))
     assert len(held) == 1
-    with page.expect_response("**/v1/models/mnist_keras_vae@1/sample"):
+    with page.expect_response("**/v1/models/mnist_keras_vae@2/sample"):
         held[0].continue_()
     visit.settles()
     expect(page).to_have_title(re.compile("DCGAN"))
-    expect(choice).to_have_value("mnist_gan@1")
+    expect(choice).to_have_value("mnist_gan@2")
 
 
 def test_sheet_dropped_on_the_page_brings_its_sampling_back(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_vae@1&seed=11&count=36&temperature=0.5")
+    page = visit.opens("#model=mnist_vae@2&seed=11&count=36&temperature=0.5")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save sheet as PNG").click()
     sheet = saved.value.path().read_bytes()
