@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from training.sections import Section
+from training.sections import Section, Widths
 
 NotNegative = Annotated[float, Field(ge=0)]
 GanObjectiveKind = Literal[
@@ -24,6 +24,7 @@ GanObjectiveKind = Literal[
     "jensen_shannon",
     "total_variation",
 ]
+Condition = Literal["none", "concatenation", "projection", "auxiliary"]
 Augmentation = Literal["colour", "translation", "cutout"]
 
 
@@ -32,6 +33,11 @@ class GanObjectiveConfig(Section):
 
     kind: GanObjectiveKind = "non_saturating"  # kl … total_variation: the saddle points of Nowozin et al. 2016
     discriminator_steps: PositiveInt = 1  # discriminator updates for each generator update
+
+    @property
+    def divides_at_zero(self) -> bool:
+        """Whether an optimal discriminator's output is positive where real images are the denser ones."""
+        return self.kind not in ("wasserstein", "relativistic", "kl")
 
 
 class GanPenaltyConfig(Section):
@@ -51,11 +57,15 @@ class GanPenaltyConfig(Section):
 
 
 class GanConfig(Section):
-    """A deep convolutional GAN (Radford et al. 2016)."""
+    """A generative adversarial network (Goodfellow et al. 2014)."""
 
     family: Literal["gan"]
+    nets: Literal["convolutional", "dense"] = "convolutional"  # convolutional: DCGAN (Radford et al. 2016)
     latent_size: PositiveInt = 100
-    generator_channels: PositiveInt = 64  # channels at the last hidden resolution; doubled at each halving
+    hidden: Widths = (512, 256)  # dense: widths from the image inwards; mirrored in the generator
+    condition: Condition = "none"  # how the discriminator takes classes, where the generator is told them
+    class_weight: PositiveFloat = 1.0  # auxiliary: of the class's cross-entropy, beside the game in both losses
+    generator_channels: PositiveInt = 64  # convolutional: channels at the last hidden side; doubled at each halving
     discriminator_channels: PositiveInt = 64
     spectral_norm: bool = False  # on every discriminator layer (Miyato et al. 2018)
     generator_batch_norm: bool = True  # the paper's; its running statistics are averaged with the weights
@@ -70,6 +80,14 @@ class GanConfig(Section):
     def _one_normalisation(self) -> Self:
         if self.spectral_norm and self.discriminator_batch_norm:
             raise ValueError("spectral_norm replaces discriminator_batch_norm: set one of them to false")
+        return self
+
+    @model_validator(mode="after")
+    def _no_batch_norm_between_dense_layers(self) -> Self:
+        if self.nets == "dense" and (self.generator_batch_norm or self.discriminator_batch_norm):
+            raise ValueError(
+                "dense nets have no batch norm: generator_batch_norm = false and discriminator_batch_norm = false"
+            )
         return self
 
     @model_validator(mode="after")

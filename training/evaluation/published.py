@@ -27,6 +27,7 @@ from training.evaluation.protocol import SEED
 from training.evaluation.protocol import as_metric as _metric
 from training.evaluation.protocol import images_in_words as _of
 from training.evaluation.protocol import pixels_in_words as _pixels
+from training.gan_sections import GanConfig
 
 Labels = Int64[np.ndarray, " n"]
 
@@ -121,9 +122,11 @@ class PublishedGraphs:
         noise = standard_normal(SEED, range(len(pictures)), self._latent_size, stream=Stream.POSTERIOR)
         return self._encode(pictures, noise, labels)["latent"]
 
-    def realism(self, pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
+    def realism(
+        self, pictures: UInt8[np.ndarray, "n h w c"], labels: Labels | None = None
+    ) -> Float32[np.ndarray, " n"]:
         """The discriminator's logit of each picture."""
-        return self._in_parts("image_to_realism", {"image": observe(pictures, self.image)})["logit"]
+        return self._in_parts("image_to_realism", {"image": observe(pictures, self.image)}, labels)["logit"]
 
     def most_likely_class(self, pictures: UInt8[np.ndarray, "n h w c"]) -> Labels:
         """The class of largest q(y|x) of each picture."""
@@ -318,11 +321,15 @@ def _classification(graphs: PublishedGraphs, config: RunConfig, data: DataSplits
 def _discrimination(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
     images = subset(data.test, config.evaluation.images)
     samples = graphs.sample(len(images), latent_size=config.model.latent_size, labels=images.labels)
-    right = np.concatenate([graphs.realism(images.pictures) > 0, graphs.realism(samples) <= 0])
+    real, fake = (graphs.realism(pictures, images.labels) for pictures in (images.pictures, samples))
+    at_zero = not isinstance(config.model, GanConfig) or config.model.objective.divides_at_zero
+    boundary = 0.0 if at_zero else float(np.median([real, fake]))
+    right = np.concatenate([real > boundary, fake <= boundary])
     return {
         "discriminator_accuracy": _metric(
             Average.of(right.astype(np.float64)),
             "fraction told apart; 0.5 is a generator that the discriminator cannot tell from data",
-            f"{_of(images, data)} against as many samples (seed {SEED}); it says nothing across models",
+            f"{_of(images, data)} against as many samples (seed {SEED}), divided at "
+            f"{'0' if at_zero else 'the median logit'}; it says nothing across models",
         )
     }

@@ -79,7 +79,8 @@ def _latent_space(manifest: Manifest) -> str:
 
 def _limits(manifest: Manifest) -> tuple[str, ...]:
     if manifest.family != "autoencoder":
-        return (*_missing(manifest), *LIMITS[manifest.family], *((CLASSES_LIMIT,) if manifest.classes else ()))
+        know = (CLASSES_LIMIT,) if "classify" in manifest.capabilities else ()
+        return (*_missing(manifest), *LIMITS[manifest.family], *know)
     return BARE_AUTOENCODER if manifest.latent.prior == "none" else FITTED_AUTOENCODER
 
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from training.gan.generator import Generator
 from training.nets.adjoint import Linearised, linearise
-from training.vae.labels import Labels
+from training.nets.labels import Labels
 from training.vae.model import VariationalAutoencoder
 
 
@@ -60,13 +61,16 @@ class VaeLatentGradient(nn.Module):
 class GeneratorLatentGradient(nn.Module):
     """The adjoint of a generator."""
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, latent: Float[Tensor, "batch size"], cotangent: Float[Tensor, "batch c h w"]) -> Tensor:
-        """∂⟨cotangent, G(z)⟩ / ∂z."""
-        return linearise(self.generator, latent).pullback(cotangent)
+    def forward(
+        self, latent: Float[Tensor, "batch size"], cotangent: Float[Tensor, "batch c h w"], label: Labels | None = None
+    ) -> Tensor:
+        """∂⟨cotangent, G(z)⟩ / ∂z; of what the generator reads, the label's part leads nowhere."""
+        pullback = linearise(self.generator, self.generator.told(latent, label)).pullback
+        return pullback(cotangent)[:, : self.generator.latent_size]
 
 
 def _linearised_decoder(vae: VariationalAutoencoder, latent: Tensor, label: Labels | None) -> Linearised:

@@ -15,12 +15,13 @@ from app.manifest import LABEL, NOISE_PRIORS, GraphRole
 from training.autoencoder.model import Autoencoder
 from training.export.gradients import GeneratorLatentGradient, JointWithGradients, LatentToEvidence, VaeLatentGradient
 from training.export.storage import round_weights
+from training.gan.discriminator import Discriminator
 from training.gan.model import GenerativeAdversarialNetwork
+from training.nets.labels import Labels
 from training.probability.labelled_prior import LabelledMixturePrior
 from training.probability.posterior import GaussianPosterior
 from training.probability.prior import FlowPrior, MixturePrior
 from training.vae.few_labels import FewLabelsModel
-from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 from training.vae.stacked import StackedVariationalAutoencoder
 
@@ -178,6 +179,17 @@ class _NoiseToCode(nn.Module):
         return self.autoencoder.from_noise(noise)
 
 
+class _ImageToClass(nn.Module):
+    """The auxiliary classifier's logits."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, image: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"] | None:
+        return self.discriminator.verdict(image).class_logits
+
+
 def graphs_of(
     model: TrainedModel, image_shape: tuple[int, int, int], latent_size: int, *, gradients: bool = True
 ) -> list[Graph]:
@@ -189,11 +201,7 @@ def graphs_of(
     latent: Shapes = {"latent": ("batch", latent_size)}
     image: Shapes = {"image": ("batch", *image_shape)}
     if isinstance(model, GenerativeAdversarialNetwork):
-        return [
-            Graph("latent_to_image", model.generator, latent, ("image",)),
-            Graph("image_to_realism", model.discriminator, image, ("logit",)),
-            *([_latent_gradient(GeneratorLatentGradient(model.generator), latent, image)] if gradients else []),
-        ]
+        return _gan_graphs(model, latent, image, gradients=gradients)
     if isinstance(model, Autoencoder):
         return _autoencoder_graphs(model, latent, image)
     vae = model.vae if isinstance(model, FewLabelsModel) else model
@@ -201,6 +209,22 @@ def graphs_of(
     if isinstance(model, FewLabelsModel):
         graphs.append(Graph("image_to_class", model, image, ("logits",), model.classes))
     return [*graphs, *(_gradient_graphs(vae, latent, image) if gradients else [])]
+
+
+def _gan_graphs(model: GenerativeAdversarialNetwork, latent: Shapes, image: Shapes, *, gradients: bool) -> list[Graph]:
+    """Generator and discriminator, with labels where they are told them, and the classifier that shares features."""
+    generator, discriminator, classes = model.generator, model.discriminator, model.classes
+    label: Shapes = {LABEL: ("batch",)} if classes else {}
+    judged: Shapes = {**image, **(label if discriminator.is_told else {})}
+    graphs = [
+        Graph("latent_to_image", generator, {**latent, **label}, ("image",), classes),
+        Graph("image_to_realism", discriminator, judged, ("logit",), classes),
+    ]
+    if discriminator.to_class is not None:
+        graphs.append(Graph("image_to_class", _ImageToClass(discriminator), image, ("logits",), classes))
+    if gradients:
+        graphs.append(_latent_gradient(GeneratorLatentGradient(generator), latent, image, label, classes))
+    return graphs
 
 
 def _autoencoder_graphs(model: Autoencoder, latent: Shapes, image: Shapes) -> list[Graph]:

@@ -125,7 +125,7 @@ def _fresh_model(config: RunConfig, classes: int) -> TrainedModel:
         return make_vae(config.model, config.data, classes=classes)
     if isinstance(config.model, AutoencoderConfig):
         return Autoencoder.from_config(config.model, config.data)
-    return GenerativeAdversarialNetwork.from_config(config.model, config.data)
+    return GenerativeAdversarialNetwork.from_config(config.model, config.data, classes=classes)
 
 
 def _averaged_model(config: RunConfig, state: Checkpoint, classes: int) -> TrainedModel:

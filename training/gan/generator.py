@@ -1,17 +1,54 @@
-"""The generator of a DCGAN: latent → image."""
+"""Generators: latent, and of a conditional model the class → image."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from training.gan.initialisation import initialise
 from training.gan.pyramid import pyramid
+from training.nets.dense import DenseDecoder, ImageShape
+from training.nets.labels import Labels, one_hot
 
 
-class Generator(nn.Module):
+class Generator(nn.Module, ABC):
+    """Draws images in [−1, 1] from latents; `classes` are those that it is told apart, 0 where it is told nothing.
+
+    The one-hot class stands behind the latent, so that the first layer learns a vector for each class (Mirza &
+    Osindero 2014, figure 1).
+    """
+
+    def __init__(self, latent_size: int, classes: int = 0) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.classes = classes
+
+    def forward(
+        self, latent: Float[Tensor, "batch latent"], label: Labels | None = None
+    ) -> Float[Tensor, "batch channels side side"]:
+        """Draw each latent: images in [−1, 1]."""
+        image = self.told(latent, label)
+        for layer in self.chain():
+            image = layer(image)
+        return image
+
+    def told(self, latent: Float[Tensor, "batch latent"], label: Labels | None) -> Float[Tensor, "batch numbers"]:
+        """What the first layer reads. Raises ValueError where a label is missing, or is one too many."""
+        if (label is None) == bool(self.classes):
+            raise ValueError("this generator needs labels" if label is None else "this generator takes no labels")
+        return latent if label is None else torch.cat([latent, one_hot(label, self.classes)], dim=1)
+
+    @abstractmethod
+    def chain(self) -> tuple[nn.Module, ...]:
+        """What happens to that, as layers one after another."""
+
+
+class ConvolutionalGenerator(Generator):
     """Project the latent onto a small feature map and double its side by transposed convolutions (Radford et al. 2016).
 
     ReLU throughout and tanh at the end, so that images live in [−1, 1]. Batch norm, where wanted, follows every layer
@@ -20,14 +57,20 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, image_size: int, image_channels: int, latent_size: int, channels: int, *, batch_norm: bool = True
+        self,
+        image_size: int,
+        image_channels: int,
+        latent_size: int,
+        channels: int,
+        *,
+        classes: int = 0,
+        batch_norm: bool = True,
     ) -> None:
         """`channels` is the width at half the image's side; ValueError for a side that doubling 4 … 7 cannot reach."""
-        super().__init__()
+        super().__init__(latent_size, classes)
         base, widths = pyramid(image_size, channels)
-        self.latent_size = latent_size
         self.projection = nn.Sequential(
-            nn.Linear(latent_size, widths[0] * base * base, bias=not batch_norm),
+            nn.Linear(latent_size + classes, widths[0] * base * base, bias=not batch_norm),
             nn.Unflatten(1, (widths[0], base, base)),
             *_activation(widths[0], batch_norm=batch_norm),
         )
@@ -39,14 +82,23 @@ class Generator(nn.Module):
         )
         initialise(self)
 
-    def forward(self, latent: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channels side side"]:
-        """Draw each latent: images in [−1, 1]."""
-        image: Tensor = self.to_image(self.doublings(self.projection(latent)))
-        return image
+    def chain(self) -> tuple[nn.Module, ...]:
+        """Projection, doublings, image."""
+        return self.projection, self.doublings, self.to_image
+
+
+class DenseGenerator(Generator):
+    """Linear layers with ReLU, and tanh at the end, as in the first GANs (Goodfellow et al. 2014, section 5)."""
+
+    def __init__(self, image_shape: ImageShape, latent_size: int, hidden: Sequence[int], *, classes: int = 0) -> None:
+        """`hidden` are widths from the image inwards."""
+        super().__init__(latent_size, classes)
+        self.decoder = DenseDecoder(image_shape, hidden, latent_size + classes)
+        self.squash = nn.Tanh()
 
     def chain(self) -> tuple[nn.Module, ...]:
-        """What `forward` does, as layers one after another."""
-        return self.projection, self.doublings, self.to_image
+        """Hidden layers, picture, tanh."""
+        return *self.decoder.chain(), self.squash
 
 
 def _doubling(coarse: int, fine: int, *, batch_norm: bool) -> nn.Sequential:

@@ -6,9 +6,9 @@ from typing import Self
 
 from torch import nn
 
-from training.config import DataConfig
-from training.gan.discriminator import Discriminator
-from training.gan.generator import Generator
+from training.config import ConfigError, DataConfig
+from training.gan.discriminator import Conditioning, ConvolutionalDiscriminator, DenseDiscriminator, Discriminator
+from training.gan.generator import ConvolutionalGenerator, DenseGenerator, Generator
 from training.gan_sections import GanConfig
 
 
@@ -20,17 +20,46 @@ class GenerativeAdversarialNetwork(nn.Module):
         self.generator = generator
         self.discriminator = discriminator
 
+    @property
+    def classes(self) -> int:
+        """How many classes the generator is told apart; 0 where it is told nothing."""
+        return self.generator.classes
+
     @classmethod
-    def from_config(cls, model: GanConfig, data: DataConfig) -> Self:
-        """Build both nets for the data's image size and channels; ValueError for a side that a DCGAN cannot reach."""
-        generator = Generator(
-            data.size, data.channels, model.latent_size, model.generator_channels, batch_norm=model.generator_batch_norm
-        )
-        discriminator = Discriminator(
-            data.size,
-            data.channels,
-            model.discriminator_channels,
-            batch_norm=model.discriminator_batch_norm,
-            spectral_norm=model.spectral_norm,
-        )
-        return cls(generator, discriminator)
+    def from_config(cls, model: GanConfig, data: DataConfig, *, classes: int = 0) -> Self:
+        """Build both nets for the data's images, and for its classes where the model is conditional.
+
+        Raises ConfigError where it has none, and for a side that a DCGAN cannot reach.
+        """
+        if model.condition != "none" and classes < 2:
+            raise ConfigError("model.condition needs a data set with two classes or more")
+        told = 0 if model.condition == "none" else classes
+        return cls(_generator(model, data, told), _discriminator(model, data, told))
+
+
+def _generator(model: GanConfig, data: DataConfig, classes: int) -> Generator:
+    if model.nets == "dense":
+        return DenseGenerator((data.channels, data.size, data.size), model.latent_size, model.hidden, classes=classes)
+    return ConvolutionalGenerator(
+        data.size,
+        data.channels,
+        model.latent_size,
+        model.generator_channels,
+        classes=classes,
+        batch_norm=model.generator_batch_norm,
+    )
+
+
+def _discriminator(model: GanConfig, data: DataConfig, classes: int) -> Discriminator:
+    conditioning = Conditioning(model.condition, classes)
+    if model.nets == "dense":
+        shape = (data.channels, data.size, data.size)
+        return DenseDiscriminator(shape, model.hidden, conditioning=conditioning, spectral_norm=model.spectral_norm)
+    return ConvolutionalDiscriminator(
+        data.size,
+        data.channels,
+        model.discriminator_channels,
+        conditioning=conditioning,
+        batch_norm=model.discriminator_batch_norm,
+        spectral_norm=model.spectral_norm,
+    )

@@ -32,13 +32,13 @@ class GanTraining:
     train_seconds: float = 0.0
 
     @classmethod
-    def start(cls, config: RunConfig, device: torch.device) -> GanTraining:
-        """A fresh run: weights drawn from the run's seed."""
+    def start(cls, config: RunConfig, device: torch.device, *, classes: int = 0) -> GanTraining:
+        """A fresh run on data of so many classes: weights drawn from the run's seed."""
         settings, optimiser = config.model, config.optimiser
         if not isinstance(settings, GanConfig):
             raise TypeError(f"this loop trains GANs, the configuration describes a {settings.family}")
         torch.manual_seed(config.seed)
-        net = GenerativeAdversarialNetwork.from_config(settings, config.data)
+        net = GenerativeAdversarialNetwork.from_config(settings, config.data, classes=classes)
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(
             config,

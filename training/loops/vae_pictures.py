@@ -12,7 +12,7 @@ from app.images.pixels import contact_sheet
 from training.evaluation.latent_map import decoded_plane, draw_codes_beside_prior, draw_latent_map
 from training.loops.run_folder import RunFolder
 from training.loops.watched import SHOWN, Watched, as_pictures, as_points
-from training.vae.labels import Labels
+from training.nets.labels import Labels
 from training.vae.model import VariationalAutoencoder
 
 SHOWN_CLASSES = 10

@@ -18,8 +18,8 @@ from torch.nn import functional
 from training.config import DataConfig, VaeConfig
 from training.nets.convolutional import SLOPE, ConvolutionalEncoder
 from training.nets.dense import dense_stack
+from training.nets.labels import Labels
 from training.sections import FewLabelsConfig
-from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 from training.vae.stacked import StackedVariationalAutoencoder
 

@@ -21,12 +21,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from training.config import DataConfig, VaeConfig
+from training.nets.labels import Labels
 from training.nets.ladder import LadderDecoder, LadderEncoder, LadderLayer, Walk
 from training.probability import gaussian
 from training.probability.likelihood import Likelihood, make_likelihood
 from training.probability.posterior import Draw, Posterior
 from training.probability.prior import Prior, make_prior
-from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from training.config import ConfigError, DataConfig, VaeConfig
 from training.nets.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from training.nets.dense import DenseDecoder, DenseEncoder
+from training.nets.labels import LabelPicture, Labels, one_hot
 from training.probability.likelihood import Likelihood, make_likelihood
 from training.probability.posterior import DiagonalFamily, FlowFamily, Posterior, PosteriorFamily, make_posterior_family
 from training.probability.prior import Prior, StandardNormalPrior, make_prior
-from training.vae.labels import LabelPicture, Labels, one_hot
 
 
 class Evidence(NamedTuple):

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.nets.labels import Labels
 from training.probability.gaussian import kl_per_dimension
 from training.probability.posterior import DiagonalPosterior, GaussianPosterior
 from training.vae.hierarchical import HierarchicalVae
-from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
 Images = Float[Tensor, "batch c h w"]

@@ -6,9 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from training.config import DataConfig, VaeConfig
+from training.nets.labels import Labels
 from training.probability.labelled_prior import LabelledMixturePrior
 from training.probability.posterior import Posterior
-from training.vae.labels import Labels
 from training.vae.model import Evidence, VariationalAutoencoder
 
 

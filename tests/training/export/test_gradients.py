@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from app.runtime.session import GraphSession
-from tests.training.export.test_graphs import BATCH_NORM, CONDITIONAL, CONVOLUTIONAL, LADDER, VAMP, trained_model
+from tests.training.export.test_graphs import (
+    BATCH_NORM,
+    CONDITIONAL,
+    CONVOLUTIONAL,
+    DENSE_GAN,
+    LADDER,
+    VAMP,
+    trained_model,
+)
 from training.config import ExportConfig
 from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.export.parity import check_parity
@@ -53,7 +61,11 @@ def test_exported_log_terms_and_gradients_are_autograd_s(
     _holds_weights_once(tmp_path / session.signature.file, [trained.decoder, graph.module.vae.prior])
 
 
-@pytest.mark.parametrize("model", [CONDITIONAL | DENSE, BATCH_NORM], ids=["conditional VAE", "GAN"])
+@pytest.mark.parametrize(
+    "model",
+    [CONDITIONAL | DENSE, BATCH_NORM, DENSE_GAN | {"condition": "projection"}],
+    ids=["conditional VAE", "GAN", "conditional dense GAN"],
+)
 def test_exported_adjoint_is_autograd_s(tmp_path: Path, model: dict[str, Any]) -> None:
     trained = trained_model(model, 12, 1)
     graph = _graph(trained, "latent_gradient", (1, 12, 12), model["latent_size"])
@@ -64,7 +76,7 @@ def test_exported_adjoint_is_autograd_s(tmp_path: Path, model: dict[str, Any]) -
     if isinstance(trained, VariationalAutoencoder):
         image = trained.decode(latent, inputs["label"])
     else:
-        image = trained.generator(latent)
+        image = trained.generator(latent, inputs.get("label"))
     _hold_to(found["gradient"], torch.autograd.grad(image, latent, inputs["cotangent"])[0])
     assert check_parity(graph, session) < 1e-4
 

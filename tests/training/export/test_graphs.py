@@ -51,6 +51,7 @@ LADDER = SAMPLED | {
     "ladder": {"layers": [1, 1], "latent_channels": [1, 2]},
     "prior": {"kind": "flow", "couplings": 2, "hidden": 8},
 }
+DENSE_GAN = SPECTRAL_NORM | {"nets": "dense", "hidden": [10, 8]}
 PRIOR_ROLES = ["noise_to_latent", "latent_to_prior", "image_to_latent", "image_to_evidence"]
 PIXELS = "latent_to_pixel_evidence"
 
@@ -72,6 +73,9 @@ PIXELS = "latent_to_pixel_evidence"
         (LADDER, 8, 1, [*PRIOR_ROLES, "latent_to_image", PIXELS]),
         (BATCH_NORM, 28, 1, GAN_ROLES),
         (SPECTRAL_NORM, 32, 3, GAN_ROLES),
+        (SPECTRAL_NORM | {"condition": "projection"}, 8, 1, GAN_ROLES),
+        (BATCH_NORM | {"condition": "auxiliary"}, 8, 1, [*GAN_ROLES, "image_to_class"]),
+        (DENSE_GAN | {"condition": "concatenation"}, 8, 3, GAN_ROLES),
     ],
     ids=[
         "conv 8",
@@ -88,6 +92,9 @@ PIXELS = "latent_to_pixel_evidence"
         "ladder",
         "batch norm 28",
         "spectral norm 32 rgb",
+        "projection",
+        "auxiliary classifier",
+        "dense, concatenation",
     ],
 )
 def test_graph_computes_what_pytorch_computes_at_any_batch(
@@ -124,6 +131,19 @@ def test_label_of_a_conditional_graph_is_one_integer_a_row(tmp_path: Path) -> No
         assert told == (graph.role not in ("noise_to_latent", "latent_to_noise", "latent_to_prior"))
 
 
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("none", set()),
+        ("auxiliary", {"latent_to_image", "latent_gradient"}),
+        ("projection", {"latent_to_image", "latent_gradient", "image_to_realism"}),
+    ],
+)
+def test_graphs_of_a_conditional_gan_are_told_what_they_need(condition: str, told: set[str]) -> None:
+    graphs = graphs_of(trained_model(SPECTRAL_NORM | {"condition": condition}, 8, 1), (1, 8, 8), 5)
+    assert {graph.role for graph in graphs if "label" in graph.inputs} == told
+
+
 def test_trained_model_is_left_as_it_was() -> None:
     gan = trained_model(SPECTRAL_NORM, 8, 1).train()
     before = {name: value.clone() for name, value in gan.state_dict().items()}
@@ -154,7 +174,7 @@ def trained_model(document: dict[str, Any], size: int, channels: int) -> Trained
     if isinstance(config.model, VaeConfig):
         model: TrainedModel = make_vae(config.model, config.data, classes=CLASSES)
     else:
-        model = GenerativeAdversarialNetwork.from_config(config.model, config.data)
+        model = GenerativeAdversarialNetwork.from_config(config.model, config.data, classes=CLASSES)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
@@ -177,9 +197,10 @@ def _answer(model: TrainedModel, role: str, **inputs: Tensor) -> dict[str, Tenso
     """What the model that was trained, not the copy made for export, answers."""
     with torch.no_grad():
         if not isinstance(model, VariationalAutoencoder):
-            return (
-                {"image": model.generator(**inputs)} if "latent" in inputs else {"logit": model.discriminator(**inputs)}
-            )
+            if "latent" in inputs:
+                return {"image": model.generator(**inputs)}
+            verdict = model.discriminator.verdict(**inputs)
+            return {"logits": verdict.class_logits} if role == "image_to_class" else {"logit": verdict.logit}
         answers: dict[str, Callable[..., dict[str, Tensor]]] = {
             "noise_to_latent": lambda noise: {"latent": model.prior.from_noise(noise)},
             "latent_to_noise": lambda latent: {"noise": model.prior.flow(latent).value},

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from training.gan.discriminator import Discriminator
+from training.gan.discriminator import ConvolutionalDiscriminator
 from training.gan.penalties import clip_weights, dragan_penalty, r1_penalty, r2_penalty, squared_slope, wgan_gp_penalty
 
 IMAGE = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))
@@ -58,7 +58,7 @@ def test_one_centred_penalty_stays_finite_where_the_slope_is_zero(slope: float) 
 
 
 def test_slope_of_a_discriminator_is_that_of_finite_differences() -> None:
-    net = Discriminator(8, 1, 4).double()
+    net = ConvolutionalDiscriminator(8, 1, 4).double()
     image = torch.rand(2, 1, 8, 8, dtype=torch.float64)
     direction = torch.autograd.functional.jacobian(lambda x: net(x).sum(), image)
     step = 1e-6 * direction / direction.flatten(1).norm(dim=1)[:, None, None, None]
@@ -68,7 +68,7 @@ def test_slope_of_a_discriminator_is_that_of_finite_differences() -> None:
 
 
 def test_clipping_bounds_every_weight_and_leaves_norms_alone() -> None:
-    net = Discriminator(16, 1, 4, batch_norm=True)
+    net = ConvolutionalDiscriminator(16, 1, 4, batch_norm=True)
     clip_weights(net, 0.01)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):

@@ -52,6 +52,7 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_at: int, precision: str
 ) -> None:
     everything = {
+        "condition": "auxiliary",
         "penalty": {"r1": 1.0, "wgan_gp": 1.0, "dragan": 1.0, "every": 3},
         "augment": ["colour", "translation", "cutout"],
         "instance_noise": 0.1,
@@ -83,8 +84,23 @@ def test_every_objective_moves_both_nets_and_stays_finite(digits: DataSplits, tm
         {"penalty": {"dragan": 10.0}},
         {"penalty": {"clip_weights": 0.02}, "spectral_norm": False},
         {"augment": ["colour", "translation", "cutout"], "instance_noise": 0.2},
+        {"condition": "concatenation"},
+        {"condition": "projection", "penalty": {"r1": 1.0}},
+        {"condition": "auxiliary"},
+        {"nets": "dense", "hidden": [12, 10], "condition": "auxiliary"},
     ],
-    ids=["plain", "r1 and r2", "wgan_gp", "dragan", "clipped", "views"],
+    ids=[
+        "plain",
+        "r1 and r2",
+        "wgan_gp",
+        "dragan",
+        "clipped",
+        "views",
+        "concatenation",
+        "projection",
+        "auxiliary",
+        "dense",
+    ],
 )
 def test_every_part_of_the_game_moves_both_nets_and_stays_finite(
     digits: DataSplits, tmp_path: Path, precision: str, model: dict[str, object]
@@ -107,6 +123,31 @@ def test_clipped_weights_are_within_their_bound_after_training(digits: DataSplit
     model = {"spectral_norm": False, "penalty": {"clip_weights": 0.013}}
     config = _config(model=model, objective={"kind": "wasserstein"}, optimiser={"learning_rate": 5e-3})
     assert _weights(_train(config, digits, tmp_path).discriminator).abs().max().item() == pytest.approx(0.013)
+
+
+def test_auxiliary_classifier_learns_the_classes_and_the_generator_draws_them(
+    digits: DataSplits, tmp_path: Path
+) -> None:
+    config = _config(
+        model={
+            "condition": "auxiliary",
+            "spectral_norm": False,
+            "generator_channels": 16,
+            "discriminator_channels": 16,
+        },
+        objective={"kind": "non_saturating"},
+        optimiser={"epochs": 25, "learning_rate": 3e-3, "betas": (0.5, 0.9)},
+    )
+    model = _train(config, digits, tmp_path)
+    real = torch.from_numpy(to_floats(digits.test.pictures, PIXELS))
+    label = torch.arange(100) % 10
+    with torch.no_grad():
+        found = model.discriminator.verdict(real).class_logits
+        drawn = model.discriminator.verdict(model.generator(torch.randn(100, 6), label)).class_logits
+    assert found is not None
+    assert drawn is not None
+    assert np.mean(found.argmax(dim=1).numpy() == digits.test.labels) > 0.7  # guessing has 0.1
+    assert (drawn.argmax(dim=1) == label).float().mean() > 0.5
 
 
 def test_average_carries_the_running_statistics(digits: DataSplits, tmp_path: Path) -> None:
@@ -201,7 +242,7 @@ def test_loop_refuses_the_configuration_of_another_family(digits: DataSplits, tm
 
 
 def _moves_both(config: RunConfig, digits: DataSplits, folder: Path) -> None:
-    start = GanTraining.start(config, CPU).net
+    start = GanTraining.start(config, CPU, classes=10).net
     end = _train(config, digits, folder)
     for before, after in [(start.generator, end.generator), (start.discriminator, end.discriminator)]:
         assert _weights(after).isfinite().all()
@@ -265,7 +306,7 @@ def _identical(left: object, right: object) -> bool:
 
 
 def _weights(net: nn.Module) -> Tensor:
-    return nn.utils.parameters_to_vector(net.parameters())
+    return torch.cat([parameter.reshape(-1) for parameter in net.parameters()])
 
 
 def _running_means(net: nn.Module) -> Tensor:

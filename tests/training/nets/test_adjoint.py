@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from training.gan.generator import Generator
+from training.gan.generator import ConvolutionalGenerator
 from training.nets.adjoint import NoAdjoint, linearise
 from training.nets.convolutional import ConvolutionalDecoder, ResidualBlock
 from training.nets.dense import DenseDecoder
@@ -35,7 +35,7 @@ LAYERS: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.Sequential(nn.Conv2d(2, 3, 3), nn.LeakyReLU(0.2), nn.Sequential(nn.Flatten(), nn.Linear(45, 2))), PICTURE),
     (DenseDecoder((1, 4, 4), (8, 5), 3), (3,)),
     (ConvolutionalDecoder((3, 9, 9), (4, 6), 1, 3), (3,)),
-    (Generator(12, 3, 5, 2, batch_norm=True), (5,)),
+    (ConvolutionalGenerator(12, 3, 5, 2, batch_norm=True), (5,)),
 ]
 
 

@@ -19,7 +19,7 @@ from tests.training.linear_gaussian import (
     linear_gaussian,
 )
 from training.config import ConfigError, DataConfig, VaeConfig
-from training.vae.labels import LabelPicture, one_hot
+from training.nets.labels import LabelPicture, one_hot
 from training.vae.model import VariationalAutoencoder
 from training.vae.objective import (
     doubly_reparameterised_signal,
