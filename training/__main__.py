@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import tomli_w
@@ -27,6 +28,7 @@ from training.doctor import examine
 from training.evaluation.detection import INSIDE_SEED, OUTSIDE_SEED, judge, read_calibration
 from training.evaluation.estimates import Asked
 from training.evaluation.examples import compare as compare_examples
+from training.evaluation.judge import Judge
 from training.evaluation.outlier_report import draw, report
 from training.evaluation.probes import probe_report
 from training.evaluation.published import PublishedGraphs, measure, read_manifest
@@ -54,6 +56,7 @@ from training.measuring import (
     open_version,
     quality,
     quality_again,
+    selecting_judge,
 )
 from training.nets.adjoint import NoAdjoint
 
@@ -224,24 +227,25 @@ def _train(options: argparse.Namespace) -> int:
     data = load_splits(config.data, options.data_dir)
     print(data.summary())
     print(model_summary(config, len(data.classes or ())))
+    loop = _loop(config, selecting_judge(config, options.data_dir))
     if options.dry_run:
         return 0
     if options.resume:
         refuse_changed(data, RunProvenance.load(run.provenance_file).data_sha256)
     else:
         RunProvenance.of(options.experiment, data, device).save(run.provenance_file)
-    _loop(config)(config, data, run, device=device, resume=options.resume, progress=options.progress)
+    loop(config, data, run, device=device, resume=options.resume, progress=options.progress)
     print(f"trained: {run.path}\nto serve it: python -m training publish {run.path}")
     return 0
 
 
-def _loop(config: RunConfig) -> Callable[..., object]:
+def _loop(config: RunConfig, judge: Judge | None) -> Callable[..., object]:
     """The loop that trains this kind of model."""
     match config.model:
         case AutoencoderConfig():
             return train_autoencoder
         case GanConfig():
-            return train_gan
+            return partial(train_gan, judge=judge)
         case VaeConfig(few_labels=None):
             return train_vae
         case VaeConfig():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from training.sections import Section, Widths
 
@@ -56,6 +56,13 @@ class GanPenaltyConfig(Section):
         return any((self.r1, self.r2, self.wgan_gp, self.dragan))
 
 
+class GanSelectionConfig(Section):
+    """Which weights are published: the last ones, or those whose samples came nearest to validation images."""
+
+    every_steps: NonNegativeInt = 0  # generator steps from one look at samples to the next; 0: never, the last weights
+    images: PositiveInt = 2000  # samples, and validation images, that are compared at each look
+
+
 class GanConfig(Section):
     """A generative adversarial network (Goodfellow et al. 2014)."""
 
@@ -72,6 +79,7 @@ class GanConfig(Section):
     discriminator_batch_norm: bool = True  # the paper's; not together with spectral norm or gradient penalties
     objective: GanObjectiveConfig = GanObjectiveConfig()
     penalty: GanPenaltyConfig = GanPenaltyConfig()
+    selection: GanSelectionConfig = GanSelectionConfig()
     augment: tuple[Augmentation, ...] = ()  # what the discriminator sees of every image (DiffAugment): few images
     instance_noise: NotNegative = 0.0  # standard deviation of noise on all that it sees; pixels are in [−1, 1]
     instance_noise_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the run, over which that falls to 0

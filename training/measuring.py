@@ -6,26 +6,34 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 
 from app.manifest import Metric
-from training.config import DataConfig, RunConfig, read_config
+from training.config import ConfigError, DataConfig, RunConfig, read_config
 from training.data.datasets import DataSplits, data_folder, load_splits, refuse_changed
 from training.evaluation.comparison import Rival, compare
 from training.evaluation.estimates import Subject
 from training.evaluation.judge import COMMITTED, Judge, find_judge, kept_card, known_judge
 from training.evaluation.modes import STACKED_SAMPLES, stacked_modes
-from training.evaluation.published import PublishedGraphs, read_manifest
+from training.evaluation.published import PublishedGraphs, read_manifest, subset
 from training.evaluation.quality import SAMPLES, Jury, Samples
 from training.export.judge import write_judge
+from training.gan_sections import GanConfig
 from training.loops.judge_loop import JudgeConfig, train_judge
 
 
 def add_judge_options(judge: argparse.ArgumentParser) -> None:
     """The options of `judge`."""
     judge.add_argument("experiment", type=Path, help="any TOML file of a run on the pictures; only [data] is read")
-    judge.add_argument("--to", type=Path, metavar="FILE.json", help="where it goes (default: beside the data sets)")
+    judge.add_argument("--to", type=_card_file, metavar="FILE.json", help="where it goes (default: with the data sets)")
+
+
+def _card_file(text: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.json", Path(text).name):
+        raise argparse.ArgumentTypeError(f"{text} is no FILE.json of plain letters, digits, dots, dashes, underscores")
+    return Path(text)
 
 
 def add_quality_options(evaluate: argparse.ArgumentParser) -> None:
@@ -73,10 +81,10 @@ def quality(subject: Subject, options: argparse.Namespace) -> dict[str, Metric]:
     """How good a version's samples are; of stacked MNIST, which of its thousand classes they cover."""
     if subject.config.data.set == "stacked_mnist":
         judge = Judge.open(options.judge or COMMITTED / "mnist.json")
-        drawn = Samples.of(subject.graphs, subject.manifest, options.images or STACKED_SAMPLES)
-        return stacked_modes(judge, drawn.pictures, subject.data.train)
+        train = subset(subject.data.train, options.images or STACKED_SAMPLES)
+        return stacked_modes(judge, Samples.of(subject.graphs, subject.manifest, train).pictures, train)
     jury = _jury(subject.config, options)
-    return jury.quality(Samples.of(subject.graphs, subject.manifest, jury.size))
+    return jury.quality(Samples.of(subject.graphs, subject.manifest, jury.train))
 
 
 def quality_again(subject: Subject, options: argparse.Namespace) -> dict[str, Metric]:
@@ -109,6 +117,21 @@ def open_version(folder: Path, data_dir: Path | None) -> Subject:
     data = load_splits(config.data.model_copy(update={"labelled_images": None}), data_dir)
     refuse_changed(data, manifest.provenance.data_sha256)
     return Subject(manifest, PublishedGraphs.open(folder, manifest), config, data)
+
+
+def selecting_judge(config: RunConfig, data_dir: Path | None) -> Judge | None:
+    """What chooses a GAN's weights while it trains; None where the last ones are taken.
+
+    Raises ConfigError where there is no judge, and where it would choose by labels that the run is not to know.
+    """
+    if not isinstance(config.model, GanConfig) or not config.model.selection.every_steps:
+        return None
+    if config.data.labelled_images is not None:
+        raise ConfigError(
+            "model.selection: a judge has seen every label, and this run is told few: selection.every_steps = 0"
+        )
+    asked, data = _grey_data(config, data_dir)
+    return find_judge(asked, data, data_folder(data_dir))
 
 
 def _jury(config: RunConfig, options: argparse.Namespace) -> Jury:

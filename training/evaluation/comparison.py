@@ -37,7 +37,7 @@ class Rival:
         """Draw as many samples as the jury judges, and let it look at them. ConfigError where the data are not its."""
         if not np.array_equal(subject.data.train.pictures, jury.data.train.pictures):
             raise ConfigError(f"{subject.manifest.name} was trained on other pictures than those it is compared on")
-        samples = Samples.of(subject.graphs, subject.manifest, jury.size)
+        samples = Samples.of(subject.graphs, subject.manifest, jury.train)
         return cls(subject, jury.judge.look_at(samples.pictures).features)
 
     @property

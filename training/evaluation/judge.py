@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.errors import ModelRejected
 from app.images.pixels import to_floats
-from app.manifest import FileName, GraphSignature, PixelRange
+from app.manifest import GraphSignature, PixelRange
 from app.runtime.session import GraphSession
 from training.config import ConfigError, DataConfig
 from training.data.splits import DataSplits
@@ -36,7 +36,7 @@ class JudgeCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: FileName
+    name: str
     """Of the pictures that it was trained on."""
     data_sha256: str
     classes: tuple[str, ...]
@@ -128,4 +128,4 @@ def committed_card(config: DataConfig) -> Path | None:
 
 def kept_card(data: DataSplits, data_dir: Path) -> Path:
     """Where a judge that was made for this very data is kept: with the data sets."""
-    return data_dir / "judges" / f"{data.name}-{data.sha256[:12]}.json"
+    return data_dir / "judges" / f"{data.sha256[:16]}.json"

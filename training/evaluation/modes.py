@@ -54,12 +54,12 @@ def stacked_classes(judge: Judge, pictures: UInt8[np.ndarray, "n h w 3"]) -> Cla
 
 
 def stacked_modes(judge: Judge, samples: UInt8[np.ndarray, "n h w 3"], train: ImageSet) -> dict[str, Metric]:
-    """How many of the classes samples cover and how evenly, beside as many training pictures of known classes."""
+    """How many of the classes samples cover and how evenly, beside as many training pictures, of known classes."""
     classes, count = len(judge.card.classes) ** 3, len(samples)
     if train.labels is None:
         raise ValueError("the training pictures' classes are the floor, and they have none")
     data = np.full(classes, 1 / classes)
-    ours, floor = (Modes.of(found, classes) for found in (stacked_classes(judge, samples), train.labels[:count]))
+    ours, floor = (Modes.of(found, classes) for found in (stacked_classes(judge, samples), train.labels))
     protocol = f"{count:,} samples (seed 0), each channel by {judge.in_words}; as many training images"
     return {
         "covered_modes": Metric(value=ours.covered, unit=f"of {classes:,}", protocol=f"{protocol}: {floor.covered:,}"),

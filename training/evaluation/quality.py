@@ -43,13 +43,16 @@ class Samples:
     labels: Labels | None
 
     @classmethod
-    def of(cls, graphs: PublishedGraphs, manifest: Manifest, count: int) -> Samples:
-        """The first `count` samples; the classes of a conditional model take turns. ConfigError where it has none."""
+    def of(cls, graphs: PublishedGraphs, manifest: Manifest, like: ImageSet) -> Samples:
+        """The first samples, as many as there are pictures in `like` and, of a conditional model, of their classes.
+
+        Raises ConfigError where it has none.
+        """
         if "sample" not in manifest.capabilities:
             raise ConfigError(f"{manifest.name}@{manifest.version} cannot sample: it is not a generative model")
         told = not manifest.conditional_roles.isdisjoint({"noise_to_latent", "latent_to_image"})
-        labels = np.arange(count) % len(manifest.classes) if told else None
-        return cls(graphs.sample(count, latent_size=manifest.latent.size, labels=labels), labels)
+        labels = like.labels if told else None
+        return cls(graphs.sample(len(like), latent_size=manifest.latent.size, labels=labels), labels)
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,6 @@ class Jury:
         """Look at random training pictures and test pictures, `samples` of each at most."""
         train, test = subset(data.train, samples), subset(data.test, samples)
         return cls(judge, data, train, judge.look_at(train.pictures), test, judge.look_at(test.pictures))
-
-    @property
-    def size(self) -> int:
-        """Samples to judge: as many as training pictures, so that the floor is of equal numbers."""
-        return len(self.train)
 
     def quality(self, samples: Samples) -> dict[str, Metric]:
         """Every measure of samples, each with its protocol."""
@@ -111,13 +109,13 @@ class Jury:
     def _labels(self, seen: Seen, asked: Labels) -> dict[str, Metric]:
         """Whether samples are of the classes that were asked for."""
         came = Average.of((seen.classes == asked).astype(np.float64))
-        protocol = f"{_samples(len(asked))}, classes in turn, by {self.judge.in_words}"
+        protocol = f"{_samples(len(asked))}, of the classes of random training images, by {self.judge.in_words}"
         real = float(np.mean(self.test_seen.classes == self.test.labels))
         return {"label_agreement": _beside(as_metric(came, "share of the samples", protocol), real, "test images")}
 
     def _copies(self, samples: Samples, seen: Seen) -> dict[str, Metric]:
         """How near samples come to training images, in pixels and in features, beside test images."""
-        count, train = min(COMPARED, self.size, len(self.test)), self.data.train.pictures
+        count, train = min(COMPARED, len(self.train), len(self.test)), self.data.train.pictures
         pixels = [_flat(part) for part in (samples.pictures[:count], self.test.pictures[:count], train)]
         features = [seen.features[:count], self.test_seen.features[:count], self.judge.look_at(train).features]
         of = f"{_samples(count)}, as many test images, all {len(train):,} training images"

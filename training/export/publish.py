@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tomli_w
 
-from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, OutlierFile, Provenance
+from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, Metric, OutlierFile, Provenance
 from app.runtime.session import GraphSession
 from training.config import ConfigError
 from training.data.splits import DataSplits
@@ -60,10 +60,8 @@ def publish(run: TrainedRun, data: DataSplits, models_dir: Path, jury: Jury | No
         manifest, graphs = export_graphs(run, staged)
         manifest = _measured(manifest, graphs, run, data, staged)
         target = models_dir / manifest.name
-        if jury and "sample" in manifest.capabilities:
-            found = jury.quality(Samples.of(graphs, manifest, jury.size))
-            manifest = manifest.model_copy(update={"metrics": manifest.metrics | found})
-        manifest = manifest.model_copy(update={"version": next_version(target)})
+        metrics = manifest.metrics | _judged(manifest, graphs, run, jury)
+        manifest = manifest.model_copy(update={"version": next_version(target), "metrics": metrics})
         _describe(manifest, run, staged)
         write_pictures(manifest, graphs, data, staged)
         _sync(staged)
@@ -134,6 +132,14 @@ def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data
         active = active_dimensions(graphs, data)
         updates["latent"] = manifest.latent.model_copy(update={"active_dimensions": active})
     return manifest.model_copy(update=updates)
+
+
+def _judged(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, jury: Jury | None) -> dict[str, Metric]:
+    """What samples are worth, where there is a jury and the model can sample, and why its weights were chosen."""
+    found = {"kernel_distance_at_selection": run.selected.metric(run.steps)} if run.selected else {}
+    if jury and "sample" in manifest.capabilities:
+        found |= jury.quality(Samples.of(graphs, manifest, jury.train))
+    return found
 
 
 def _write(path: Path, content: bytes) -> str:

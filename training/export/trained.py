@@ -12,12 +12,14 @@ from training.autoencoder.model import Autoencoder
 from training.config import AutoencoderConfig, ConfigError, RunConfig, VaeConfig, read_config
 from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.gan.model import GenerativeAdversarialNetwork
+from training.gan_sections import GanConfig
 from training.loops.checkpoint import Checkpoint, load_checkpoint
 from training.loops.density_fit import FittedDensity
 from training.loops.gan_training import PIXELS as GAN_PIXELS
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import Plan
+from training.loops.selection import Selected
 from training.loops.watched import PIXELS as UNIT_PIXELS
 from training.vae.few_labels import FewLabelsModel
 from training.vae.hierarchical import HierarchicalPrior, make_vae
@@ -35,6 +37,8 @@ class TrainedRun:
     train_seconds: float
     density: FittedDensity | None = None
     """Fitted to an autoencoder's codes afterwards."""
+    selected: Selected | None = None
+    """Where a GAN's weights are not the last ones."""
 
     @classmethod
     def load(cls, folder: Path) -> TrainedRun:
@@ -48,10 +52,14 @@ class TrainedRun:
         if isinstance(model, Autoencoder) and run.density_file.exists():
             density = FittedDensity.load(run.density_file, config.model.latent_size)
             model.density = density.prior
+        selected = _selected(config, run)
+        if selected:
+            model.load_state_dict(selected.weights)
         return cls(
             config=config,
             model=model,
             density=density,
+            selected=selected,
             provenance=provenance,
             steps=state["step"],
             train_seconds=state["train_seconds"],
@@ -105,6 +113,11 @@ class TrainedRun:
         data = self.config.data
         shape, size = (data.channels, data.size, data.size), self.config.model.latent_size
         return graphs_of(self.model, shape, size, gradients=self.config.export.gradients)
+
+
+def _selected(config: RunConfig, run: RunFolder) -> Selected | None:
+    chosen = isinstance(config.model, GanConfig) and config.model.selection.every_steps and run.best_file.exists()
+    return Selected.load(run.best_file) if chosen else None
 
 
 def model_summary(config: RunConfig, classes: int = 0) -> str:

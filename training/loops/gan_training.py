@@ -78,3 +78,8 @@ class GanTraining:
     def averaged(self) -> GenerativeAdversarialNetwork:
         """What is published: the averaged generator and the discriminator, both as they answer outside training."""
         return GenerativeAdversarialNetwork(self.average.average, self.net.discriminator).eval()
+
+    def averaged_weights(self) -> Checkpoint:
+        """Those of `averaged`, while both nets go on training: that puts the discriminator into its other mode."""
+        average = {f"generator.{name}": weight for name, weight in self.average.average.state_dict().items()}
+        return self.net.state_dict() | average

@@ -31,6 +31,11 @@ class RunFolder:
         return self.path / "checkpoint.pt"
 
     @property
+    def best_file(self) -> Path:
+        """The weights of a GAN whose samples came nearest to held-out images."""
+        return self.path / "best.pt"
+
+    @property
     def density_file(self) -> Path:
         """The density that was fitted to an autoencoder's codes."""
         return self.path / "density.pt"
@@ -41,9 +46,10 @@ class RunFolder:
         return self.path / "provenance.json"
 
     def create(self, config: RunConfig) -> None:
-        """Make the folder and write the configuration into it; a density of a model that was here before goes."""
+        """Make the folder and write the configuration into it; what belongs to a model that was here before goes."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self.density_file.unlink(missing_ok=True)
+        for left in (self.density_file, self.best_file):
+            left.unlink(missing_ok=True)
         self.config_file.write_text(tomli_w.dumps(config.as_toml_document()), encoding="utf-8")
 
     def save_picture(self, name: str, picture: NDArray[np.uint8]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +73,7 @@ def test_judge_of_another_graph_is_refused(tmp_path: Path) -> None:
         Judge.open(tmp_path / "digits.json")
 
 
-def test_judge_is_the_committed_one_or_the_one_made_for_the_data(
-    digits: DataSplits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_judge_is_the_committed_one_or_the_one_made_for_the_data(digits: DataSplits, tmp_path: Path) -> None:
     own_size, larger = DataConfig(set="digits", size=8), DataConfig(set="digits", size=12)
     assert find_judge(own_size, digits, tmp_path).code == Judge.open(COMMITTED / "digits.json").code
     assert committed_card(larger) is None
@@ -85,7 +84,7 @@ def test_judge_is_the_committed_one_or_the_one_made_for_the_data(
     assert find_judge(larger, resized, tmp_path).card.data_sha256 == resized.sha256
 
 
-def test_judge_needs_classes(tmp_path: Path, digits: DataSplits) -> None:
+def test_judge_needs_classes(digits: DataSplits) -> None:
     unlabelled = DataSplits("faces", digits.train, digits.validation, digits.test, None, digits.sha256)
     with pytest.raises(ConfigError, match="a judge is a classifier, and faces has no classes"):
         train_judge(unlabelled, QUICK)
@@ -97,5 +96,14 @@ def test_judge_is_made_by_a_command(
     monkeypatch.setattr("training.measuring.JudgeConfig", lambda: QUICK)
     experiment = write_experiment(tmp_path, TINY_VAE)
     assert main(["judge", str(experiment), "--data-dir", str(tmp_path)]) == 0
-    (card_file,) = (tmp_path / "judges").glob("digits-*.json")
+    (card_file,) = (tmp_path / "judges").glob("*.json")
     assert f"judge {Judge.open(card_file).code}: {card_file}" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["judge", str(experiment), "--to", "my judge.json"])
+    assert "my judge.json is no FILE.json of plain letters" in capsys.readouterr().err
+
+
+def test_judge_of_a_folder_with_any_name_is_kept_and_found(digits: DataSplits, tmp_path: Path) -> None:
+    mine, asked = replace(digits, name="Bär & Söhne"), DataConfig(set="folder", folder=tmp_path, size=8)
+    write_judge(train_judge(mine, QUICK), mine, QUICK, kept_card(mine, tmp_path))
+    assert find_judge(asked, mine, tmp_path).in_words.startswith("the classifier of Bär & Söhne (")

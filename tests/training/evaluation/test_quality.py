@@ -109,9 +109,9 @@ def test_compare_says_which_of_two_versions_is_nearer(models_dir: Path, capsys: 
     assert "a random 20 of the 270 test images of digits (seed 0), pixels in [0, 1]" in shown
 
 
-def test_model_without_a_prior_has_no_samples_to_judge(models_dir: Path) -> None:
+def test_model_without_a_prior_has_no_samples_to_judge(models_dir: Path, jury: Jury) -> None:
     folder = models_dir / "tiny_vae" / "1"
     manifest = read_manifest(folder)
     bare = manifest.model_copy(update={"latent": manifest.latent.model_copy(update={"prior": "none"})})
     with pytest.raises(ConfigError, match="tiny_vae@1 cannot sample: it is not a generative model"):
-        Samples.of(PublishedGraphs.open(folder, manifest), bare, 3)
+        Samples.of(PublishedGraphs.open(folder, manifest), bare, jury.train)

@@ -1,0 +1,83 @@
+"""A GAN whose weights are chosen by held-out images: from the loop, over a kill, to the card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.tiny_runs import TINY_GAN, publish, train, train_arguments, write_experiment
+from training.__main__ import main
+from training.config import ConfigError, RunConfig
+from training.evaluation.published import read_manifest
+from training.export.trained import TrainedRun
+from training.loops.selection import Selected
+from training.measuring import selecting_judge
+
+SELECTING = TINY_GAN | {"model": TINY_GAN["model"] | {"selection": {"every_steps": 20, "images": 100}}}
+STEPS = 76  # four epochs of nineteen
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("selecting"), SELECTING)
+
+
+def looks(run: Path) -> dict[int, float]:
+    """The distance at each step that samples were looked at."""
+    records = map(json.loads, (run / "journal.jsonl").read_text(encoding="utf-8").splitlines())
+    return {record["step"]: record["kernel_distance"] for record in records if "kernel_distance" in record}
+
+
+def test_samples_are_looked_at_every_so_many_steps_and_at_the_end_and_the_best_are_kept(run: Path) -> None:
+    found = looks(run)
+    assert list(found) == [20, 40, 60, STEPS]
+    kept = Selected.load(run / "best.pt")
+    assert (kept.step, kept.distance.mean) == min(found.items(), key=lambda item: item[1])
+
+
+def test_kept_weights_are_exported(run: Path) -> None:
+    kept, loaded = Selected.load(run / "best.pt"), TrainedRun.load(run)
+    assert loaded.selected is not None
+    for name, weight in loaded.model.state_dict().items():
+        assert torch.equal(weight, kept.weights[name]), name
+
+
+def test_card_says_why_these_weights(run: Path, tmp_path: Path) -> None:
+    folder, kept = publish(run, tmp_path / "models"), Selected.load(run / "best.pt")
+    metric = read_manifest(folder).metrics["kernel_distance_at_selection"]
+    assert metric.value == pytest.approx(1000 * kept.distance.mean, abs=1e-5)
+    assert f"step {kept.step} of {STEPS}, " in metric.protocol
+    assert f"| kernel distance at selection | {metric.value:.4g} ± " in (folder / "card.md").read_text(encoding="utf-8")
+
+
+def test_looking_at_samples_changes_nothing_that_is_trained(run: Path, gan_run: Path) -> None:
+    looked, plain = (torch.load(path / "checkpoint.pt", weights_only=True)["net"] for path in (run, gan_run))
+    for name, weight in plain.items():
+        assert torch.equal(weight, looked[name]), name
+
+
+def test_run_that_starts_again_forgets_what_was_kept(run: Path, tmp_path: Path) -> None:
+    again = train(tmp_path, SELECTING)
+    assert looks(again) == looks(run)
+    (again / "checkpoint.pt").unlink()
+    experiment = write_experiment(tmp_path, TINY_GAN)
+    assert main(train_arguments(experiment, tmp_path / "runs")) == 0
+    assert not (again / "best.pt").exists()
+    assert TrainedRun.load(again).selected is None
+
+
+def test_pictures_without_a_judge_and_runs_of_few_labels_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = write_experiment(tmp_path, SELECTING)
+    larger = train_arguments(experiment, tmp_path, "--dry-run", "--set", "data.size=12", "--data-dir", str(tmp_path))
+    assert main(larger) == 1
+    assert "there is no judge of digits at this size" in capsys.readouterr().err
+    config = RunConfig.model_validate(SELECTING)
+    few = config.model_copy(update={"data": config.data.model_copy(update={"labelled_images": 10})})
+    with pytest.raises(ConfigError, match="a judge has seen every label, and this run is told few"):
+        selecting_judge(few, tmp_path)
+    assert selecting_judge(RunConfig.model_validate(TINY_GAN), tmp_path) is None
