@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from app.images.pixels import to_bytes
-from app.latent.noise import standard_normal
 from training.config import RunConfig
 from training.data.datasets import DataSplits
 from training.evaluation.judge import Judge
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan.objective import game
 from training.loops.checkpoint import CheckpointClock, load_checkpoint, save_checkpoint
+from training.loops.gan_pictures import draw_samples, sample_pictures
 from training.loops.gan_steps import take_step
-from training.loops.gan_training import PIXELS, GanTraining
+from training.loops.gan_training import GanTraining
+from training.loops.gan_watch import Watch
 from training.loops.journal import Journal
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import Plan
 from training.loops.selection import Selection
 
-SAMPLES = 64
-AT_ONCE = 500
 RECORD_EVERY_GENERATOR_STEPS = 50
 
 
@@ -54,6 +50,7 @@ def train_gan(
     plan = Plan.of(config, len(data.train))
     played = game(training.settings.objective.kind)
     selection = _selection(training, data, run, judge)
+    watch = Watch.of(data, judge)
     clock, speed = CheckpointClock(config.checkpoint_every_s), _Speedometer()
     with Journal(run.path, plan, done_steps=training.step, progress=progress) as journal:
         for chosen in plan.batches(done_steps=training.step):
@@ -63,10 +60,10 @@ def train_gan(
             if _is_recorded(training):
                 journal.record(training.step, {**_as_floats(numbers), "images_per_s": speed.read()})
             if selection and _is_looked_at(training, plan):
-                samples = _samples(training, selection.indices)
+                samples = sample_pictures(training, selection.indices)
                 journal.record(training.step, selection.look(training.step, training.averaged_weights(), samples))
             if training.step % plan.steps_per_epoch == 0:
-                _end_of_epoch(training, plan, run)
+                _end_of_epoch(training, plan, watch, run, journal)
             training.train_seconds += clock.lap()
             if clock.due() or training.step == plan.total_steps:
                 save_checkpoint(run.checkpoint, training.checkpoint())
@@ -95,28 +92,15 @@ def _is_looked_at(training: GanTraining, plan: Plan) -> bool:
     return training.step == plan.total_steps or (every > 0 and training.step % every == 0)
 
 
-def _end_of_epoch(training: GanTraining, plan: Plan, run: RunFolder) -> None:
-    """Draw what the averaged generator makes of the same noise, every few epochs and at the end."""
+def _end_of_epoch(training: GanTraining, plan: Plan, watch: Watch, run: RunFolder, journal: Journal) -> None:
+    """Look at samples beside held-out pictures and say what is wrong; draw samples every few epochs and at the end."""
     epoch = training.step // plan.steps_per_epoch
+    sighting = watch.look(training)
+    journal.record(training.step, sighting.numbers)
+    for warning in sighting.warnings:
+        journal.say(training.step, warning)
     if epoch % training.config.samples_every_epochs == 0 or training.step == plan.total_steps:
-        samples = _samples(training, range(SAMPLES))
-        run.save_grid(f"samples/epoch_{epoch:04d}", samples, columns=training.net.classes or None)
-
-
-@torch.no_grad()
-def _samples(training: GanTraining, indices: range) -> NDArray[np.uint8]:
-    """The pictures (N, H, W, C) of the noise behind the service's samples for the run's seed, as the generator stands.
-
-    Of a conditional model the classes take turns.
-    """
-    noise = torch.from_numpy(standard_normal(training.config.seed, indices, training.settings.latent_size))
-    classes = training.net.classes
-    labels = torch.arange(len(noise)) % classes if classes else None
-    images = []
-    for rows in torch.arange(len(noise)).split(AT_ONCE):
-        label = None if labels is None else labels[rows].to(training.device)
-        images.append(training.average.average(noise[rows].to(training.device), label).cpu().numpy())
-    return to_bytes(np.concatenate(images), PIXELS)
+        draw_samples(training, run, epoch)
 
 
 class _Speedometer:

@@ -49,6 +49,13 @@ class Journal:
             self._board.add_scalar(name, value, step)
         self._bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
+    def say(self, step: int, text: str) -> None:
+        """Write down, and on the console, what somebody ought to read."""
+        self._file.write(json.dumps({"step": step, "said": text}, ensure_ascii=False) + "\n")
+        self._file.flush()
+        self._board.add_text("said", text, step)
+        self._bar.write(f"step {step}: {text}")
+
     def __enter__(self) -> Self:
         return self
 

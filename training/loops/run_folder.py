@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import tomli_w
 from numpy.typing import NDArray
+from PIL import Image
 
 from app.images.pixels import contact_sheet
 from app.images.png import encode_png
+from app.images.raster import encode_animation
 from training.config import RunConfig
+
+FRAME_MS = 400
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,15 @@ class RunFolder:
         path = self.path / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_png(picture))
+
+    def save_animation(self, name: str) -> None:
+        """Write the pictures in the folder `name`, by their names, as one animation beside it: `<name>.webp`.
+
+        They are read back: a run that was interrupted has drawn some of them in another process.
+        """
+        frames = [np.asarray(Image.open(path)) for path in sorted((self.path / name).glob("*.png"))]
+        pictures = np.stack([frame.reshape(*frame.shape[:2], -1) for frame in frames])
+        (self.path / f"{name}.webp").write_bytes(encode_animation(pictures, "webp", frame_ms=FRAME_MS))
 
     def save_grid(self, name: str, pictures: NDArray[np.uint8], columns: int | None = None) -> None:
         """Write pictures (N, H, W, C) as one contact sheet, about square unless `columns` are given."""

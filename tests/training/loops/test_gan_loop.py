@@ -18,7 +18,7 @@ from training.data.datasets import DataSplits, load_splits
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan.penalties import squared_slope
 from training.gan_sections import GanObjectiveKind
-from training.loops import gan_loop
+from training.loops import gan_loop, gan_pictures
 from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.loops.gan_loop import train_gan
 from training.loops.gan_training import PIXELS, GanTraining
@@ -191,7 +191,8 @@ def test_journal_tells_both_players_numbers(
     monkeypatch.setattr(gan_loop, "RECORD_EVERY_GENERATOR_STEPS", 3)
     model = {"penalty": {"r1": 1.0, "every": 4}}
     _train(_config(model=model, objective={"discriminator_steps": 2}), digits, tmp_path)
-    records = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [record for record in map(json.loads, lines) if "images_per_s" in record]
     assert [record["step"] for record in records] == [6, 12]
     for record in records:
         assert set(record) >= {"discriminator_loss", "generator_loss"}
@@ -208,7 +209,7 @@ def test_samples_are_drawn_every_few_epochs_and_at_the_end(digits: DataSplits, t
     grids = sorted((tmp_path / "samples").iterdir())
     assert [grid.name for grid in grids] == ["epoch_0002.png", "epoch_0003.png"]
     with Image.open(grids[0]) as grid:
-        assert grid.width * grid.height >= gan_loop.SAMPLES * 8 * 8
+        assert grid.width * grid.height >= gan_pictures.SAMPLES * 8 * 8
 
 
 def test_trained_model_answers_each_image_alone(digits: DataSplits, tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""What a GAN's losses do not tell: whether samples have collapsed, and whether the discriminator can still teach.
+
+Looked at once an epoch, on the same pictures and noise every time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from app.images.pixels import to_bytes, to_floats
+from training.data.datasets import DataSplits
+from training.evaluation.judge import Judge
+from training.gan.generator import Generator
+from training.loops.gan_training import PIXELS, GanTraining
+from training.loops.schedule import FIXED_DRAW, precision, step_generator
+
+Pictures = UInt8[np.ndarray, "n h w c"]
+
+WATCHED = 2000
+"""Held-out pictures, and as many samples."""
+NEIGHBOURS_AMONG = 500
+"""Of these, those whose nearest neighbours are looked for."""
+AT_ONCE = 250
+COLLAPSED_DIVERSITY = 0.5
+"""Samples whose nearest others are at half the distance that pictures' are: copies of each other."""
+COLLAPSED_CLASSES = 0.5
+"""Samples of half as many classes, by the exponential of their entropy."""
+SATURATED_ACCURACY = 0.99
+
+
+class Sighting(NamedTuple):
+    """What was seen: numbers for the journal, and what must be said aloud."""
+
+    numbers: dict[str, float]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Held-out pictures: how diverse they are and, by a judge if there is one, of how many classes."""
+
+    pictures: Pictures
+    labels: Int64[np.ndarray, " n"] | None
+    diversity: float
+    judge: Judge | None
+    classes: float | None
+
+    @classmethod
+    def of(cls, data: DataSplits, judge: Judge | None) -> Self:
+        """The first validation pictures: always the same ones."""
+        images = data.validation.take(np.arange(min(WATCHED, len(data.validation))))
+        classes = None if judge is None else effective_classes(judge.look_at(images.pictures).classes)
+        return cls(images.pictures, images.labels, diversity(images.pictures), judge, classes)
+
+    def look(self, training: GanTraining) -> Sighting:
+        """Look at samples of the averaged generator; what they are of is known where there is a judge."""
+        samples = self._draw(training, training.average.average)
+        numbers = {
+            "validation_pair_accuracy": self._pair_accuracy(training, samples),
+            "diversity": diversity(samples) / self.diversity,
+        }
+        if self.judge is not None and self.classes is not None:
+            numbers["classes"] = effective_classes(self.judge.look_at(samples).classes) / self.classes
+        return Sighting(numbers, list(_warnings(training, numbers)))
+
+    @torch.no_grad()
+    def _draw(self, training: GanTraining, generator: Generator) -> Pictures:
+        """As many samples as there are held-out pictures, of their classes where the model is conditional."""
+        noise = step_generator(training.config.seed, FIXED_DRAW)
+        latent = torch.randn(len(self.pictures), training.settings.latent_size, generator=noise)
+        parts = [
+            generator(latent[part].to(training.device), self._labels(training, part, told=bool(generator.classes)))
+            for part in _parts(len(latent))
+        ]
+        return to_bytes(torch.cat(parts).float().cpu().numpy(), PIXELS)
+
+    @torch.no_grad()
+    def _pair_accuracy(self, training: GanTraining, samples: Pictures) -> float:
+        """How often the discriminator finds a held-out picture more real than a sample; 0.5 is guessing."""
+        discriminator = training.net.discriminator.eval()
+        wins = []
+        for part in _parts(len(samples)):
+            label = self._labels(training, part, told=discriminator.is_told)
+            with precision(training.config.optimiser, training.device):
+                real, fake = (discriminator(_image(training, rows[part]), label) for rows in (self.pictures, samples))
+            wins.append((real > fake).float())
+        discriminator.train()
+        return torch.cat(wins).mean().item()
+
+    def _labels(self, training: GanTraining, part: slice, *, told: bool) -> Tensor | None:
+        if not told or self.labels is None:
+            return None
+        return torch.from_numpy(self.labels[part]).to(training.device)
+
+
+def diversity(pictures: Pictures) -> float:
+    """The median distance, root mean square of pixels in [0, 1], from a picture to the nearest other one."""
+    rows = torch.from_numpy(pictures[:NEIGHBOURS_AMONG].reshape(-1, pictures[0].size)).double() / 255
+    distance = torch.cdist(rows[:NEIGHBOURS_AMONG], rows[:NEIGHBOURS_AMONG]).fill_diagonal_(math.inf)
+    return distance.min(dim=1).values.median().item() / math.sqrt(rows.shape[1])
+
+
+def effective_classes(classes: Int64[np.ndarray, " n"]) -> float:
+    """exp of the entropy of the classes' shares: their number where they are even, 1 where there is one."""
+    shares = np.bincount(classes) / len(classes)
+    shares = shares[shares > 0]
+    return math.exp(-float((shares * np.log(shares)).sum()))
+
+
+def _warnings(training: GanTraining, numbers: dict[str, float]) -> Iterator[str]:
+    if (spread := numbers["diversity"]) < COLLAPSED_DIVERSITY:
+        yield f"collapse: samples lie {spread:.0%} as far from one another as held-out pictures do"
+    if (share := numbers.get("classes", 1.0)) < COLLAPSED_CLASSES:
+        yield f"collapse: samples are of {share:.0%} as many classes as held-out pictures"
+    critic = training.settings.objective.kind == "wasserstein"  # whose gradient does not vanish where it is right
+    if (accuracy := numbers["validation_pair_accuracy"]) > SATURATED_ACCURACY and not critic:
+        yield f"the discriminator is saturated: it tells {accuracy:.1%} of pairs of held-out pictures and samples apart"
+
+
+def _image(training: GanTraining, pictures: Pictures) -> Float[Tensor, "n c h w"]:
+    return torch.from_numpy(to_floats(pictures, PIXELS)).to(training.device)
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + AT_ONCE) for start in range(0, count, AT_ONCE)]
