@@ -33,6 +33,8 @@ Auto = Literal["auto"]
 CACHE_FILE = "graph_plans.json"
 MOST_PLANS = 1000
 """Kept; the oldest go first."""
+UNSETTLED_HOLDS_S = 3600.0
+"""What was found on a busy machine is good enough for so long: who starts again at once need not wait again."""
 
 
 class Planner:
@@ -58,7 +60,8 @@ class Planner:
         """The plan for a graph that is open on `plain_threads`; `open_session` opens it on so many.
 
         Of several processes that start together one measures and the others read what it found: side by side they would
-        only measure each other. What was found while the machine was busy is used until it is found quiet.
+        only measure each other. What was found while the machine was busy is used for an hour, and then until the
+        machine is found quiet.
         """
         key, began = self._key(session.signature.sha256), time.monotonic()
         with self._cache.alone():
@@ -96,10 +99,11 @@ class PlanCache:
         self._folder = folder
 
     def get(self, key: str) -> Measured | None:
-        """What is kept under `key`, unless that is nothing or makes no sense."""
+        """What is kept under `key`, unless that is nothing or makes no sense; what is young counts as settled."""
         try:
             kept = self._read()[key]
-            return Measured(Plan(**kept["plan"]), settled=kept["settled"] is True)
+            young = time.time() - kept["measured_at"] < UNSETTLED_HOLDS_S
+            return Measured(Plan(**kept["plan"]), settled=young or kept["settled"] is True)
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -107,7 +111,9 @@ class PlanCache:
         """Keep it, if that can be done."""
         if self._folder is None:
             return
-        plans = {name: kept for name, kept in self._read().items() if name != key} | {key: asdict(found)}
+        plans = {name: kept for name, kept in self._read().items() if name != key} | {
+            key: asdict(found) | {"measured_at": time.time()}
+        }
         newest = dict(list(plans.items())[-MOST_PLANS:])
         with suppress(OSError), tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as draft:
             draft.write(json.dumps(newest, indent=1))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self, cast
 
 import numpy.typing as npt
@@ -58,10 +59,17 @@ class Interruption:
 
 
 class GraphSession:
-    """One open graph. `run` blocks and may be called from any thread."""
+    """One open graph, or one that is opened when it is first run. `run` blocks and may be called from any thread."""
 
-    def __init__(self, session: ort.InferenceSession, signature: GraphSignature) -> None:
-        self._session: ort.InferenceSession | None = session
+    def __init__(
+        self,
+        session: ort.InferenceSession | None,
+        signature: GraphSignature,
+        open_late: Callable[[], GraphSession] | None = None,
+    ) -> None:
+        self._session = session
+        self._open_late = open_late
+        self._opening = Lock()
         self._output_names = [spec.name for spec in signature.outputs]
         self.signature = signature
 
@@ -71,14 +79,20 @@ class GraphSession:
 
         Raises ModelRejected, with a reason that names the file but never its folder.
         """
-        data = _read(path)
-        if (digest := hashlib.sha256(data).hexdigest()) != signature.sha256:
-            raise ModelRejected(f"{path.name}: sha256 is {digest[:12]}…, the manifest says {signature.sha256[:12]}…")
-        check_operators(data, path.name)
-        session = _open(data, path.name, threads)
+        session = _open(_checked(path, signature), path.name, threads)
         _hold_to(path.name, "input", _specs(session.get_inputs(), path.name), signature.inputs)
         _hold_to(path.name, "output", _specs(session.get_outputs(), path.name), signature.outputs)
         return cls(session, signature)
+
+    @classmethod
+    def later(cls, path: Path, signature: GraphSignature, open_session: Callable[[], GraphSession]) -> Self:
+        """A graph that `open_session` opens at its first run; until then it costs no memory.
+
+        Raises ModelRejected where the file is not the one that the manifest names. The first run raises what
+        `open_session` does.
+        """
+        _checked(path, signature)
+        return cls(None, signature, open_session)
 
     def run(self, feeds: Mapping[str, Array], interruption: Interruption | None = None) -> dict[str, Array]:
         """The graph's outputs by name for inputs by name. Blocks.
@@ -86,10 +100,9 @@ class GraphSession:
         Raises MemoryError where there is not enough memory for these inputs, and what onnxruntime raises for anything
         else that is wrong with them or for a run that was interrupted.
         """
-        if self._session is None:
-            raise RuntimeError(f"{self.signature.file} is closed")
+        session = self._session or self._opened()
         try:
-            outputs = self._session.run(self._output_names, dict(feeds), interruption and interruption.options)
+            outputs = session.run(self._output_names, dict(feeds), interruption and interruption.options)
         except Exception as error:  # onnxruntime's exceptions share no base
             if any(words in str(error) for words in _OUT_OF_MEMORY):
                 raise MemoryError(f"{self.signature.file} ran out of memory") from error
@@ -98,7 +111,16 @@ class GraphSession:
 
     def close(self) -> None:
         """Let go of the graph and its memory; a run in another thread finishes first."""
-        self._session = None
+        with self._opening:
+            self._session = self._open_late = None
+
+    def _opened(self) -> ort.InferenceSession:
+        with self._opening:
+            if self._session is None and self._open_late is not None:
+                self._session, self._open_late = self._open_late()._session, None
+            if self._session is None:
+                raise RuntimeError(f"{self.signature.file} is closed")
+            return self._session
 
 
 def describe_graph(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -113,6 +135,15 @@ def file_sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checked(path: Path, signature: GraphSignature) -> bytes:
+    """The file, if it is the one that the signature names and holds nothing that could harm."""
+    data = _read(path)
+    if (digest := hashlib.sha256(data).hexdigest()) != signature.sha256:
+        raise ModelRejected(f"{path.name}: sha256 is {digest[:12]}…, the manifest says {signature.sha256[:12]}…")
+    check_operators(data, path.name)
+    return data
 
 
 def _read(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from app.calibration import OutlierCalibration
 from app.density.outliers import OutlierDetector
 from app.errors import ModelRejected, shorten
-from app.manifest import GraphRole, Manifest, MapFile, OutlierFile
+from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, OutlierFile
 from app.runtime.golden import verify_golden
 from app.runtime.plan import Planner
 from app.runtime.roles import check_roles
@@ -21,6 +22,8 @@ from app.runtime.tuning import Plan
 MANIFEST_FILE = "manifest.json"
 MEASURING_S = 0.8
 """What measuring the graphs of a version may take, all together."""
+LATE_ROLES: frozenset[GraphRole] = frozenset({"latent_gradient", "latent_to_evidence"})
+"""Opened when they are first run: few ask for them, and they take as much memory as all others of their version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +56,16 @@ def read_manifest(folder: Path) -> Manifest:
 def open_version(folder: Path, manifest: Manifest, planner: Planner) -> Version:
     """Open every graph, with its checksum, operators, signature and golden cases verified, and plan how it is run.
 
+    Of late roles that were met before only the file is looked at now; the rest is verified when they are opened.
     Raises ModelRejected.
     """
     check_roles(manifest)
-    plans = {graph.role: plan for graph in manifest.graphs if (plan := planner.known(graph.sha256))}
-    sessions: dict[GraphRole, GraphSession] = {}
-    for graph in manifest.graphs:
-        threads = plans[graph.role].threads if graph.role in plans else planner.plain_threads
-        sessions[graph.role] = GraphSession.open(folder / graph.file, graph, threads=threads)
-    for case in manifest.golden:
-        verify_golden(sessions[case.role], case)
-    for role in [role for role in sessions if role not in plans]:
-        sessions[role], plans[role] = _planned(folder, sessions[role], planner, MEASURING_S / len(sessions))
+    ready = {graph.role: _ready(folder, manifest, graph, planner) for graph in manifest.graphs}
     return Version(
         folder=folder,
         manifest=manifest,
-        sessions=sessions,
-        plans=plans,
+        sessions={role: session for role, (session, _) in ready.items()},
+        plans={role: plan for role, (_, plan) in ready.items()},
         card=(_optional(folder / "card.md") or b"").decode(errors="replace"),
         preview_png=_optional(folder / "preview.png"),
         map_json=None if manifest.map is None else _listed(folder, manifest.map),
@@ -77,14 +73,27 @@ def open_version(folder: Path, manifest: Manifest, planner: Planner) -> Version:
     )
 
 
-def _planned(folder: Path, session: GraphSession, planner: Planner, budget_s: float) -> tuple[GraphSession, Plan]:
-    """Measure a graph; the session that its plan asks for, and the plan."""
+def _ready(folder: Path, manifest: Manifest, graph: GraphSignature, planner: Planner) -> tuple[GraphSession, Plan]:
+    """A graph as its plan wants it, and the plan: known from before, or measured now."""
+    opened = partial(_proven, folder, manifest, graph)
+    plan, session = planner.known(graph.sha256), None
+    if plan is None:
+        session = opened(planner.plain_threads)
+        plan = planner.measured(session, opened, MEASURING_S / len(manifest.graphs))
+    if graph.role in LATE_ROLES:
+        return GraphSession.later(folder / graph.file, graph, partial(opened, plan.threads)), plan
+    if session is None or plan.threads != planner.plain_threads:
+        session = opened(plan.threads)
+    return session, plan
 
-    def reopened(threads: int) -> GraphSession:
-        return GraphSession.open(folder / session.signature.file, session.signature, threads=threads)
 
-    plan = planner.measured(session, reopened, budget_s)
-    return session if plan.threads == planner.plain_threads else reopened(plan.threads), plan
+def _proven(folder: Path, manifest: Manifest, graph: GraphSignature, threads: int) -> GraphSession:
+    """A graph that is open on so many threads, and answers its golden cases as it should."""
+    session = GraphSession.open(folder / graph.file, graph, threads=threads)
+    for case in manifest.golden:
+        if case.role == graph.role:
+            verify_golden(session, case)
+    return session
 
 
 def _detector(folder: Path, listed: OutlierFile) -> OutlierDetector:

@@ -67,6 +67,33 @@ def test_closed_session_does_not_run(decoder: Path) -> None:
         session.run({"latent": np.zeros((1, 2), np.float32)})
 
 
+def test_late_graph_is_opened_once_at_its_first_run_and_never_after_its_end(decoder: Path) -> None:
+    opened: list[GraphSession] = []
+
+    def open_session() -> GraphSession:
+        opened.append(GraphSession.open(decoder, signature_of(decoder)))
+        return opened[-1]
+
+    late, unused = (GraphSession.later(decoder, signature_of(decoder), open_session) for _ in range(2))
+    assert not opened
+    latents = np.ones((3, 2), np.float32)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: late.run({"latent": latents})["image"], range(8)))
+    assert len(opened) == 1
+    assert all(np.array_equal(answer, opened[0].run({"latent": latents})["image"]) for answer in answers)
+    for session in (late, unused):
+        session.close()
+        with pytest.raises(RuntimeError, match="is closed"):
+            session.run({"latent": latents})
+    assert len(opened) == 1
+
+
+def test_late_graph_of_another_checksum_is_rejected_at_once(decoder: Path) -> None:
+    other = signature_of(decoder).model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(ModelRejected, match="sha256"):
+        GraphSession.later(decoder, other, lambda: GraphSession.open(decoder, other))
+
+
 def test_other_checksum_is_rejected(decoder: Path) -> None:
     signature = signature_of(decoder).model_copy(update={"sha256": "0" * 64})
     with pytest.raises(ModelRejected, match="sha256"):

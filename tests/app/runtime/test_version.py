@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -203,6 +204,22 @@ def test_golden_outputs_must_be_reproduced(
     tampered(folder, change)
     with pytest.raises(ModelRejected, match=reason):
         open_folder(folder)
+
+
+def test_late_graph_must_reproduce_its_golden_outputs_before_it_answers_anybody(tmp_path: Path) -> None:
+    folder = write_version(tmp_path, tiny_vae())
+
+    def spoil(manifest: dict[str, Any]) -> None:
+        (case,) = [case for case in manifest["golden"] if case["role"] == "latent_gradient"]
+        case["outputs"]["gradient"]["base64"] = base64.b64encode(np.full((2, 2), 9, "<f4").tobytes()).decode()
+
+    tampered(folder, spoil)
+    met = open_version(folder, read_manifest(folder), PLANNER)
+    feeds = {"latent": np.zeros((1, 2), np.float32), "cotangent": np.zeros((1, 1, 8, 8), np.float32)}
+    with pytest.raises(ModelRejected, match="off its golden"):
+        met.sessions["latent_gradient"].run(feeds)
+    with pytest.raises(ModelRejected, match="off its golden"):  # where it must be measured, it is opened at once
+        open_version(folder, read_manifest(folder), Planner(ByHand(), cores=1, cache_dir=None))
 
 
 ZERO = {"dtype": "float32", "shape": [1], "base64": "AAAAAA=="}
