@@ -59,14 +59,14 @@ def served_application() -> FastAPI:
 
 def _open_early(settings: Settings) -> EarlyVersions:
     """Begin to open what is published, on a thread, which is given its turn often while the main one imports."""
+    from app.runtime.early import open_early  # noqa: PLC0415  it imports onnxruntime
+    from app.runtime.plan import planner_for  # noqa: PLC0415  as above
+
     sys.setswitchinterval(STARTING_SWITCH_INTERVAL_S)
     promise: EarlyVersions = Future()
 
     def work() -> None:
         try:
-            from app.runtime.early import open_early  # noqa: PLC0415  it imports onnxruntime
-            from app.runtime.plan import planner_for  # noqa: PLC0415  as above
-
             planner = planner_for(
                 graph_threads=settings.graph_threads,
                 graph_lanes=settings.graph_lanes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
@@ -12,53 +12,20 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app import tracing
-from app.api import (
-    arithmetic,
-    catalogue,
-    classify,
-    decode,
-    encode,
-    explanations,
-    health,
-    openai_images,
-    pages,
-    problems,
-    replay,
-    sample,
-    score,
-    walk,
-)
+from app.api import arithmetic, classify, decode, encode, health, pages, problems, sample, score, walk
 from app.api.accounting import Accounting
 from app.api.admission import Admission
-from app.api.declared import Application
+from app.api.declared import Application, Router
 from app.api.dispatch import Dispatch
 from app.api.explorer import Explorer
 from app.api.keys import KeyFile
-from app.api.open_inference import control as model_control
-from app.api.open_inference import routes as open_inference
 from app.api.service import Limits, Service
 from app.runtime.plan import planner_for
 from app.runtime.repository import EarlyVersions, ModelRepository
 from app.settings import Settings
 from app.telemetry import Metrics
 
-ROUTERS = (
-    catalogue,
-    sample,
-    decode,
-    walk,
-    arithmetic,
-    encode,
-    score,
-    classify,
-    replay,
-    openai_images,
-    open_inference,
-    model_control,
-    health,
-    explanations,
-    pages,
-)
+OPERATIONS = (sample, decode, walk, arithmetic, encode, score, classify)
 
 EXPOSED_HEADERS = ("X-Seed", "X-Model", "X-Request-ID", "ETag", "Server-Timing", "Retry-After")
 ACCEPTED_HEADERS = ("Authorization", "Content-Type", "X-Timeout-Ms", "X-Request-ID", "If-None-Match")
@@ -93,7 +60,7 @@ def create_application(
     settings = settings or Settings()
     metrics = Metrics(shared_metrics)
     application = Application(
-        routers=[module.router for module in ROUTERS if module is not health],
+        routers=_routers,
         title="LatentServe",
         version="1",
         description=DESCRIPTION,
@@ -122,6 +89,15 @@ def create_application(
     return application
 
 
+def _routers() -> Iterator[Router]:
+    """All but the probes' in the order of the documentation. What only some callers use is imported now."""
+    from app.api import catalogue, explanations, openai_images, replay  # noqa: PLC0415
+    from app.api.open_inference import control, routes  # noqa: PLC0415
+
+    for module in (catalogue, *OPERATIONS, replay, openai_images, routes, control, explanations, pages):
+        yield module.router
+
+
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     api_keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
     admin_keys = KeyFile(settings.admin_keys_file) if settings.admin_keys_file else None
@@ -136,7 +112,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         Middleware(Accounting, metrics=metrics, access_log=settings.access_log),
         *([cors] if settings.cors_origins else []),
         Middleware(Admission, api_keys=api_keys, admin_keys=admin_keys, max_body_bytes=settings.max_body_bytes),
-        Middleware(Dispatch, routers=[module.router for module in ROUTERS], is_probe=health.answers),
+        Middleware(Dispatch, routers=[module.router for module in OPERATIONS], is_probe=health.answers),
     ]
 
 

@@ -55,14 +55,17 @@ class Router(APIRouter):
 class Application(FastAPI):
     """FastAPI, with routers that it need not know before somebody asks for one of their routes, or for all."""
 
-    def __init__(self, *, routers: Iterable[Router], **details: Any) -> None:  # noqa: ANN401  FastAPI's
+    def __init__(self, *, routers: Callable[[], Iterable[Router]], **details: Any) -> None:  # noqa: ANN401  FastAPI's
         super().__init__(**details)
-        self._missing = list(routers)
+        self._routers = routers
+        self._complete = False
 
     def complete(self) -> None:
-        """Declare what is missing."""
-        while self._missing:
-            self._missing.pop(0).declare_on(self.router)
+        """Declare what is missing; `routers` is called once, now."""
+        if not self._complete:
+            self._complete = True
+            for router in self._routers():
+                router.declare_on(self.router)
 
 
 def _made(part: Any) -> Any:  # noqa: ANN401  anything that a declaration holds

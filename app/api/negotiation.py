@@ -23,7 +23,6 @@ from starlette.responses import Response
 from app.errors import NotAcceptable
 from app.images.pixels import contact_sheet, heat_map, sheet_columns
 from app.images.png import encode_png
-from app.images.raster import encode_animation, encode_webp
 from app.runtime.answers import Timing
 from app.runtime.model import GenerativeModel
 from app.runtime.session import RUNTIME
@@ -125,10 +124,12 @@ class ImageAnswer:
                 return self.images.tobytes()
             case "png":
                 return self._png(columns)
-            case "webp" if not animated:
-                return encode_webp(self._sheet(columns))
             case "gif" | "apng" | "webp":
-                return encode_animation(self.images, chosen)
+                from app.images import raster  # noqa: PLC0415  it imports Pillow, which no start waits for
+
+                if chosen == "webp" and not animated:
+                    return raster.encode_webp(self._sheet(columns))
+                return raster.encode_animation(self.images, chosen)
 
     def png(self, index: int) -> bytes:
         """One image with its receipt."""

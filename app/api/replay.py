@@ -28,7 +28,7 @@ from app.errors import (
     UnsupportedMediaType,
     shorten,
 )
-from app.images.raster import media_type_of
+from app.images.headers import media_type_of
 from app.images.receipts import read_receipt
 from app.manifest import GraphRole
 from app.runtime.answers import Timing

@@ -32,8 +32,8 @@ from app.errors import (
     UnsupportedMediaType,
     shorten,
 )
+from app.images.headers import media_type_of
 from app.images.png import encode_png
-from app.images.raster import media_type_of, read_picture
 from app.manifest import ImageSpace
 from app.runtime.model import GenerativeModel
 
@@ -200,7 +200,7 @@ def fit_array(array: NDArray[np.uint8], space: ImageSpace, max_pixels: int) -> N
         return images
     if images.shape[1] * images.shape[2] > max_pixels:
         raise ImageTooLarge(f"at most {max_pixels} pixels a picture are read, this is {shorten(array.shape)}")
-    return np.stack([read_picture(encode_png(image), space, max_pixels=max_pixels) for image in images])
+    return np.stack([decode_picture(encode_png(image), space, max_pixels) for image in images])
 
 
 def _decode_all(files: Sequence[bytes], space: ImageSpace, max_pixels: int) -> NDArray[np.uint8]:
@@ -210,6 +210,8 @@ def _decode_all(files: Sequence[bytes], space: ImageSpace, max_pixels: int) -> N
 
 def decode_picture(data: bytes, space: ImageSpace, max_pixels: int) -> NDArray[np.uint8]:
     """One file as (H, W, C); raises EmptyImage and what `read_picture` raises."""
+    from app.images.raster import read_picture  # noqa: PLC0415  it imports Pillow, which no start waits for
+
     if not data:
         raise EmptyImage("the picture has no bytes")
     return read_picture(data, space, max_pixels=max_pixels)

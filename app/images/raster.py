@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from app.errors import CorruptImage, ImageTooLarge, InvalidInput, UnsupportedImage
-from app.images.dimensions import declared_size
+from app.images.headers import declared_size, media_type_of
 from app.manifest import ImageSpace
 
 Bytes = npt.NDArray[np.uint8]
@@ -51,17 +51,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each EXIF orientation but 1, which is upright."""
-
-
-def media_type_of(data: bytes) -> str | None:
-    """The media type that a file's signature shows, of the three that are read here; None for anything else."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return None
 
 
 def read_picture(data: bytes, space: ImageSpace, *, max_pixels: int) -> Bytes:

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from app.errors import CorruptImage, ImageTooLarge, InvalidInput, UnsupportedImage
+from app.images.headers import media_type_of
 from app.images.png import encode_png
-from app.images.raster import AnimationKind, encode_animation, encode_webp, media_type_of, read_picture
+from app.images.raster import AnimationKind, encode_animation, encode_webp, read_picture
 from app.manifest import ImageSpace, PixelRange
 
 RANGE = PixelRange(low=0, high=1)

@@ -1,4 +1,4 @@
-"""How many pixels a picture file declares, read from its first bytes, before any decoder allocates for them."""
+"""What a picture file says it is: its type and how many pixels, read from its first bytes before any decoder runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """Start-of-frame markers: C0 … CF but Huffman tables, the reserved JPG, and arithmetic conditioning."""
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length behind them: TEM, the restarts, start of image."""
+
+
+def media_type_of(data: bytes) -> str | None:
+    """The media type that a file's signature shows, of the three that are read here; None for anything else."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return None
 
 
 def declared_size(data: bytes, media_type: str) -> Size | None:
