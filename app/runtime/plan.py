@@ -97,6 +97,7 @@ class PlanCache:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        self._seen: tuple[os.stat_result, dict[str, Any]] | None = None
 
     def get(self, key: str) -> Measured | None:
         """What is kept under `key`, unless that is nothing or makes no sense; what is young counts as settled."""
@@ -148,11 +149,20 @@ class PlanCache:
     def _read(self) -> dict[str, dict[str, Any]]:
         if self._folder is None:
             return {}
+        path = self._folder / CACHE_FILE
         try:
-            plans = json.loads((self._folder / CACHE_FILE).read_bytes())
+            state = path.stat()
+            if self._seen is None or not _same_file(self._seen[0], state):
+                self._seen = state, json.loads(path.read_bytes())
         except (OSError, ValueError):
             return {}
+        plans = self._seen[1]
         return plans if isinstance(plans, dict) else {}
+
+
+def _same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """A draft that replaced the file is another one, whatever its time says."""
+    return (one.st_ino, one.st_mtime_ns, one.st_size) == (other.st_ino, other.st_mtime_ns, other.st_size)
 
 
 def default_cache_dir() -> Path:
