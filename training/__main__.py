@@ -56,7 +56,7 @@ from training.measuring import (
     open_version,
     quality,
     quality_again,
-    selecting_judge,
+    watching_judge,
 )
 from training.nets.adjoint import NoAdjoint
 
@@ -227,7 +227,7 @@ def _train(options: argparse.Namespace) -> int:
     data = load_splits(config.data, options.data_dir)
     print(data.summary())
     print(model_summary(config, len(data.classes or ())))
-    loop = _loop(config, selecting_judge(config, options.data_dir))
+    loop = _loop(config, watching_judge(config, options.data_dir))
     if options.dry_run:
         return 0
     if options.resume:

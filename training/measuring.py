@@ -119,19 +119,21 @@ def open_version(folder: Path, data_dir: Path | None) -> Subject:
     return Subject(manifest, PublishedGraphs.open(folder, manifest), config, data)
 
 
-def selecting_judge(config: RunConfig, data_dir: Path | None) -> Judge | None:
-    """What chooses a GAN's weights while it trains; None where the last ones are taken.
+def watching_judge(config: RunConfig, data_dir: Path | None) -> Judge | None:
+    """What looks at a GAN's samples while it trains, and chooses its weights where the run asks for that.
 
-    Raises ConfigError where there is no judge, and where it would choose by labels that the run is not to know.
+    Raises ConfigError where it is to choose and there is no judge, or where it would choose by labels that the run is
+    not to know.
     """
-    if not isinstance(config.model, GanConfig) or not config.model.selection.every_steps:
+    if not isinstance(config.model, GanConfig):
         return None
-    if config.data.labelled_images is not None:
+    selects = bool(config.model.selection.every_steps)
+    if selects and config.data.labelled_images is not None:
         raise ConfigError(
             "model.selection: a judge has seen every label, and this run is told few: selection.every_steps = 0"
         )
     asked, data = _grey_data(config, data_dir)
-    return find_judge(asked, data, data_folder(data_dir))
+    return (find_judge if selects else known_judge)(asked, data, data_folder(data_dir))
 
 
 def _jury(config: RunConfig, options: argparse.Namespace) -> Jury:

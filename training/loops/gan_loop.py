@@ -41,8 +41,9 @@ def train_gan(
 ) -> GenerativeAdversarialNetwork:
     """Train to the last epoch and return the averaged generator with its discriminator.
 
-    Pictures, journal and checkpoint go to the run folder. With a judge, samples are now and then compared with
-    validation images, and the weights behind the best ones kept there as well; nothing is trained on those images.
+    Pictures, journal and checkpoint go to the run folder. A judge says of what classes samples are and, where
+    `model.selection` asks for it, compares them now and then with validation images; the weights behind the best ones
+    are then kept there as well. Nothing is trained on those images.
     """
     training = GanTraining.start(config, device, classes=len(data.classes or ()))
     if resume:
@@ -80,7 +81,7 @@ def _is_recorded(training: GanTraining) -> bool:
 
 
 def _selection(training: GanTraining, data: DataSplits, run: RunFolder, judge: Judge | None) -> Selection | None:
-    if judge is None:
+    if judge is None or not training.settings.selection.every_steps:
         return None
     images = training.settings.selection.images
     return Selection(judge, data.validation, run.best_file, images=images, done_steps=training.step)
@@ -89,7 +90,7 @@ def _selection(training: GanTraining, data: DataSplits, run: RunFolder, judge: J
 def _is_looked_at(training: GanTraining, plan: Plan) -> bool:
     """Every so many steps of the generator, just after one, and at the end."""
     every = training.settings.selection.every_steps * training.settings.objective.discriminator_steps
-    return training.step == plan.total_steps or (every > 0 and training.step % every == 0)
+    return training.step == plan.total_steps or training.step % every == 0
 
 
 def _end_of_epoch(training: GanTraining, plan: Plan, watch: Watch, run: RunFolder, journal: Journal) -> None:

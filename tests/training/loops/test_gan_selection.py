@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.tiny_runs import TINY_GAN, publish, train, train_arguments, write_experiment
+from tests.training.tiny_runs import TINY_GAN, TINY_VAE, publish, train, train_arguments, write_experiment
 from training.__main__ import main
 from training.config import ConfigError, RunConfig
 from training.evaluation.published import read_manifest
 from training.export.trained import TrainedRun
 from training.loops.selection import Selected
-from training.measuring import selecting_judge
+from training.measuring import watching_judge
 
 SELECTING = TINY_GAN | {"model": TINY_GAN["model"] | {"selection": {"every_steps": 20, "images": 100}}}
 STEPS = 76  # four epochs of nineteen
@@ -79,5 +79,14 @@ def test_pictures_without_a_judge_and_runs_of_few_labels_are_refused(
     config = RunConfig.model_validate(SELECTING)
     few = config.model_copy(update={"data": config.data.model_copy(update={"labelled_images": 10})})
     with pytest.raises(ConfigError, match="a judge has seen every label, and this run is told few"):
-        selecting_judge(few, tmp_path)
-    assert selecting_judge(RunConfig.model_validate(TINY_GAN), tmp_path) is None
+        watching_judge(few, tmp_path)
+
+
+def test_judge_only_watches_where_nothing_is_selected(run: Path, gan_run: Path, tmp_path: Path) -> None:
+    judge = watching_judge(RunConfig.model_validate(TINY_GAN), tmp_path)
+    assert judge is not None
+    assert watching_judge(RunConfig.model_validate(TINY_VAE), tmp_path) is None
+    assert looks(gan_run) == {}
+    assert not (gan_run / "best.pt").exists()
+    for path in (run, gan_run):
+        assert any("classes" in json.loads(line) for line in (path / "journal.jsonl").read_text().splitlines())
