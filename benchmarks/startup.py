@@ -2,7 +2,8 @@
 
 The service runs from an environment of its own that holds the base dependencies alone. It is started once before, so
 that what it keeps between starts is there, and is then measured in alternation with a process of the same environment
-that only imports fastapi, uvicorn and onnxruntime and opens the same graphs.
+that only imports fastapi, uvicorn and onnxruntime and opens all graphs of the same models. The service reads and
+checks all of them too, but opens gradients when they are first asked for.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.harness.idle import wait_until_idle
+
 START_TIMEOUT_S = 90.0
 """Ray Serve needs fifteen seconds on two cores; six times that is broken."""
 STOP_TIMEOUT_S = 20.0
@@ -51,7 +53,11 @@ def free_port() -> int:
 def serving(
     command: Sequence[str], *, port: int, ready: str, environment: Mapping[str, str], log: Path
 ) -> Iterator[Server]:
-    """Run `command` until the block ends; it starts when `ready` (a path) answers 200. Raises DidNotStart."""
+    """Run `command` until the block ends, once the machine is idle; the block begins when `ready` (a path) answers 200.
+
+    Raises DidNotStart.
+    """
+    wait_until_idle()
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     with log.open("wb") as output:
