@@ -140,6 +140,10 @@ class Likelihood(_Part):
     """In words: "probability of a binary image", "density of pixels in [0, 1]"."""
     discrete: bool
     """True when x is a probability mass, so that bits per dimension are defined."""
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """σ of pixels in [0, 1], where it is one number that was chosen beside the model."""
+    assumption: str | None = None
+    """What had to be assumed for there to be a density, where the model alone has none: scores state it."""
 
 
 class Tensor(_Part):

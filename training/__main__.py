@@ -1,4 +1,4 @@
-"""`python -m training COMMAND`: train, fit-density, publish, export, evaluate, outliers, doctor."""
+"""`python -m training COMMAND`: train, fit-density, fit-encoder, publish, export, evaluate, outliers, doctor."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ import tomli_w
 import torch
 
 from app.density.annealing import Annealing
-from training.autoencoder.model import Autoencoder
 from training.config import (
     AutoencoderConfig,
     ConfigError,
-    DensityConfig,
     RunConfig,
     VaeConfig,
-    density_config,
     read_config,
 )
-from training.data.datasets import DataError, DataSplits, load_splits, refuse_changed
+from training.data.datasets import DataError, load_splits, refuse_changed
 from training.doctor import examine
 from training.evaluation.detection import INSIDE_SEED, OUTSIDE_SEED, judge, read_calibration
 from training.evaluation.estimates import Asked
@@ -37,10 +34,9 @@ from training.evaluation.synthesis import read_examples, synthesise
 from training.export.parity import ParityError
 from training.export.publish import export_graphs, publish
 from training.export.trained import TrainedRun, model_summary
+from training.fitting import add_density_options, add_encoder_options, density_of_run, encoder_of_run, finished
 from training.gan_sections import GanConfig
 from training.loops.autoencoder_loop import train_autoencoder
-from training.loops.density_fit import features_of, fit_density
-from training.loops.density_pictures import draw_density
 from training.loops.few_labels_loop import train_few_labels
 from training.loops.gan_loop import train_gan
 from training.loops.provenance import RunProvenance
@@ -82,10 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = _command(commands, "train", _train, "train an experiment into a run folder")
     _add_experiment_options(train)
-    fit = _command(commands, "fit-density", _fit_density, "make an autoencoder generative: fit a density to its codes")
-    fit.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of an autoencoder's finished run")
-    for name, field in DensityConfig.model_fields.items():
-        fit.add_argument(f"--{name.replace('_', '-')}", default=field.default, help=f"default: {field.default}")
+    fit = _command(
+        commands, "fit-density", density_of_run, "make an autoencoder generative: fit a density to its codes"
+    )
+    add_density_options(fit)
+    encoder = _command(commands, "fit-encoder", encoder_of_run, "give a GAN an encoder, and scores with it")
+    add_encoder_options(encoder)
     publish = _command(
         commands, "publish", _publish, "export a trained run, check and measure it, and let it be served"
     )
@@ -123,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
     )
-    for command in (train, fit, publish, evaluate, outliers, synthesise, compare, judge, doctor):
+    for command in (train, fit, encoder, publish, evaluate, outliers, synthesise, compare, judge, doctor):
         command.add_argument(
             "--data-dir", type=Path, help="where data sets are kept (default: $LATENTSERVE_DATA_DIR, or data)"
         )
@@ -252,41 +250,9 @@ def _loop(config: RunConfig, judge: Judge | None) -> Callable[..., object]:
             return train_few_labels
 
 
-def _fit_density(options: argparse.Namespace) -> int:
-    """Fit a density to the codes of a finished autoencoder's training images; publish then exports it, to sample from.
-
-    It replaces one that was fitted before. Options without a meaning for the kind that is fitted are ignored.
-    """
-    config = density_config({name: getattr(options, name) for name in DensityConfig.model_fields})
-    folder = RunFolder(options.run_folder)
-    run, data = _finished(options)
-    if not isinstance(run.model, Autoencoder):
-        raise ConfigError(f"{folder.path} is of a {run.config.model.family}, which has a prior already")
-    coin = torch.Generator().manual_seed(config.seed) if run.config.data.binarise else None
-    train, validation = (features_of(run.model, images.pictures, coin) for images in (data.train, data.validation))
-    density = fit_density(train, validation, config)
-    density.save(folder.density_file)
-    draw_density(run.model, density.prior, validation, folder)
-    print(f"log density of codes, nats an image: {density.train_log_density_nats:.2f} of training images, ", end="")
-    print(f"{density.validation_log_density_nats:.2f} of validation images\nfitted: {folder.density_file}")
-    return 0
-
-
-def _finished(options: argparse.Namespace) -> tuple[TrainedRun, DataSplits]:
-    """The run of a folder and its data, as they were when it was trained."""
-    run = TrainedRun.load(options.run_folder)
-    if run.steps < run.planned_steps:
-        raise ConfigError(
-            f"{options.run_folder} has {run.steps} of {run.planned_steps} steps: --resume its training first"
-        )
-    data = load_splits(run.config.data, options.data_dir)
-    refuse_changed(data, run.provenance.data_sha256)
-    return run, data
-
-
 def _publish(options: argparse.Namespace) -> int:
     """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
-    run, data = _finished(options)
+    run, data = finished(options)
     folder = publish(run, data, options.models_dir, known_jury(run.config, options.data_dir))
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"published: {folder}")

@@ -131,6 +131,9 @@ class ScoreAnswer(AnswerPart):
 
     model: str
     version: int
+    assumption: str | None = Field(
+        None, description="What was assumed for there to be a density; stated where the model alone has none."
+    )
     seed: int
     samples: int
     scores: list[Score]
@@ -197,7 +200,7 @@ async def score(
     found = await model.score(pictures, effort=effort, seed=seed, labels=labels, deadline=deadline)
     scores = _scores(found, model.manifest, options, _notes(labels, joints, len(pictures)))
     timing = total(NO_TIME if joints is None else joints.timing, found.timing)
-    content = {"seed": seed, "samples": max(found.samples), "scores": scores}
+    content = _assumed(model.manifest) | {"seed": seed, "samples": max(found.samples), "scores": scores}
     if not options.pixels:
         return await answer_json(model, lambda: content, size=len(scores), timing=timing, seed=seed)
     evidence = await model.pixel_evidence(pictures, found.samples, seed=seed, labels=labels, deadline=deadline)
@@ -208,6 +211,12 @@ async def score(
     return await answer_json(
         model, lambda: content, size=evidence.nats.size, timing=timing, seed=seed, dump=dump_arrays
     )
+
+
+def _assumed(manifest: Manifest) -> dict[str, Any]:
+    """What the answer says of the density itself."""
+    assumption = manifest.likelihood and manifest.likelihood.assumption
+    return {"assumption": assumption} if assumption else {}
 
 
 def _counted(options: ScoreOptions, label: object, model: GenerativeModel, pictures: int) -> int:

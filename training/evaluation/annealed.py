@@ -104,8 +104,10 @@ class AnnealedModel:
             case "bernoulli":
                 images = pixels < normal_quantile(np.clip(means, CERTAIN, 1 - CERTAIN) - 0.5)
             case "gaussian":
+                # The scale is of pixels in [0, 1]; the images' range may be wider.
+                width = self.graphs.image.pixel_range.high - self.graphs.image.pixel_range.low
                 at_mean = self.joint(_take(labels, [0]))(means[:1].astype(np.float32), latents[:1].astype(np.float64))
-                images = means + _pixel_scale(float(at_mean.log_likelihood[0]), means[0].size) * pixels
+                images = means + width * _pixel_scale(float(at_mean.log_likelihood[0]), means[0].size) * pixels
             case kind:
                 raise ConfigError(f"images are simulated of Bernoulli or Gaussian pixels only, not of {kind} ones")
         return Simulated(images.astype(np.float32), latents, labels)

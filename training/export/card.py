@@ -29,6 +29,11 @@ SEARCHED = (
     "There is no encoder and no density here: a picture's latent is searched for by the generator's gradient, and what "
     "it cannot generate is met only as nearly as the answer says; pictures cannot be scored."
 )
+FITTED_ENCODER = (
+    "A GAN has neither an encoder nor a density. The encoder was fitted to the finished generator (`encoder.toml`), "
+    "and scores are of the assumption that is stated above: they compare pictures under this model, and models only "
+    "where these assume the same."
+)
 CLASSES_LIMIT = (
     "It knows no classes but its own: p(y|x) shares all probability among them, also for a picture of none of them."
 )
@@ -85,7 +90,9 @@ def _limits(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _missing(manifest: Manifest) -> tuple[str, ...]:
-    """Of what a generator lacks."""
+    """Of what a generator lacks, or was given afterwards."""
+    if manifest.likelihood and manifest.likelihood.assumption:
+        return (FITTED_ENCODER,)
     if "image_to_latent" in manifest.roles:
         return ()
     return (SEARCHED,) if "encode" in manifest.capabilities else (NO_ENCODER,)
@@ -102,6 +109,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "latent": f"{manifest.latent.size} numbers, prior {manifest.latent.prior.replace('_', ' ')}",
         **({"classes": _classes(manifest)} if manifest.classes else {}),
         **({"likelihood": f"{likelihood.kind}; nats of {likelihood.nats_of}"} if likelihood else {}),
+        **({"assumption": likelihood.assumption} if likelihood and likelihood.assumption else {}),
     }
 
 

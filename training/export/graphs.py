@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,7 @@ from training.vae.model import Evidence, VariationalAutoencoder
 from training.vae.stacked import StackedVariationalAutoencoder
 
 TrainedModel = Autoencoder | VariationalAutoencoder | FewLabelsModel | GenerativeAdversarialNetwork
+Net = TypeVar("Net", bound=nn.Module)
 Sizes = Mapping[str, int]
 """A number for each varying dimension: `batch`, `samples`."""
 Shapes = Mapping[str, tuple[int | str, ...]]
@@ -197,7 +199,7 @@ def graphs_of(
 
     `gradients` adds `latent_gradient` and `latent_to_evidence`, which need adjoints of nets and priors.
     """
-    model = _ready(model)
+    model = ready(model)
     latent: Shapes = {"latent": ("batch", latent_size)}
     image: Shapes = {"image": ("batch", *image_shape)}
     if isinstance(model, GenerativeAdversarialNetwork):
@@ -297,7 +299,7 @@ def _latent_gradient(
     return Graph("latent_gradient", module, inputs, ("gradient",), classes)
 
 
-def _ready(model: TrainedModel) -> TrainedModel:
+def ready(model: Net) -> Net:
     """A copy on the CPU that only answers: what follows from weights alone (spectral norms, inverses) is constant."""
     ready = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     for module in list(ready.modules()):

@@ -98,7 +98,7 @@ def _manifest(
         latent=run.latent_space,
         classes=source.classes if labelled else (),
         class_probabilities=source.class_probabilities if labelled else (),
-        likelihood=run.vae.likelihood.spec if run.vae else None,
+        likelihood=run.likelihood,
         graphs=tuple(signatures),
         golden=tuple(golden_case(graph, sessions[graph.role]) for graph in graphs),
         parity_error={graph.role: check_parity(graph, sessions[graph.role]) for graph in graphs},
@@ -153,6 +153,8 @@ def _describe(manifest: Manifest, run: TrainedRun, staged: Path) -> None:
     (staged / "run.toml").write_text(tomli_w.dumps(run.config.as_toml_document()), encoding="utf-8")
     if run.density is not None:
         (staged / "density.toml").write_text(tomli_w.dumps(run.density.as_toml_document()), encoding="utf-8")
+    if run.encoder is not None:
+        (staged / "encoder.toml").write_text(tomli_w.dumps(run.encoder.as_toml_document()), encoding="utf-8")
     (staged / "card.md").write_text(write_card(manifest), encoding="utf-8")
     text = Manifest.model_validate(manifest.model_dump()).model_dump_json(indent=1)
     (staged / "manifest.json").write_text(text + "\n", encoding="utf-8")

@@ -7,20 +7,24 @@ from pathlib import Path
 
 from torch import nn
 
-from app.manifest import ImageSpace, LatentSpace, PixelRange
+from app.manifest import ImageSpace, LatentSpace, Likelihood, PixelRange
 from training.autoencoder.model import Autoencoder
 from training.config import AutoencoderConfig, ConfigError, RunConfig, VaeConfig, read_config
+from training.export.gan_graphs import assumed_likelihood, density_graphs
 from training.export.graphs import Graph, TrainedModel, graphs_of
+from training.gan.inference import GeneratorDensity
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan_sections import GanConfig
 from training.loops.checkpoint import Checkpoint, load_checkpoint
 from training.loops.density_fit import FittedDensity
+from training.loops.encoder_fit import FittedEncoder
 from training.loops.gan_training import PIXELS as GAN_PIXELS
 from training.loops.provenance import RunProvenance
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import Plan
 from training.loops.selection import Selected
 from training.loops.watched import PIXELS as UNIT_PIXELS
+from training.nets.dense import ImageShape
 from training.vae.few_labels import FewLabelsModel
 from training.vae.hierarchical import HierarchicalPrior, make_vae
 from training.vae.model import VariationalAutoencoder
@@ -39,6 +43,8 @@ class TrainedRun:
     """Fitted to an autoencoder's codes afterwards."""
     selected: Selected | None = None
     """Where a GAN's weights are not the last ones."""
+    encoder: FittedEncoder | None = None
+    """Fitted to a generator afterwards."""
 
     @classmethod
     def load(cls, folder: Path) -> TrainedRun:
@@ -55,11 +61,15 @@ class TrainedRun:
         selected = _selected(config, run)
         if selected:
             model.load_state_dict(selected.weights)
+        encoder = None
+        if isinstance(model, GenerativeAdversarialNetwork) and run.encoder_file.exists():
+            encoder = FittedEncoder.load(run.encoder_file, _image_shape(config), config.model.latent_size)
         return cls(
             config=config,
             model=model,
             density=density,
             selected=selected,
+            encoder=encoder,
             provenance=provenance,
             steps=state["step"],
             train_seconds=state["train_seconds"],
@@ -108,11 +118,21 @@ class TrainedRun:
         model = self.model.vae if isinstance(self.model, FewLabelsModel) else self.model
         return model if isinstance(model, VariationalAutoencoder) else None
 
+    @property
+    def likelihood(self) -> Likelihood | None:
+        """p(x|z), as a manifest states it; None where there is no density."""
+        if self.encoder is not None:
+            return assumed_likelihood(self.encoder.fit.pixel_scale)
+        return self.vae.likelihood.spec if self.vae else None
+
     def graphs(self) -> list[Graph]:
         """The model's graphs, ready to export."""
-        data = self.config.data
-        shape, size = (data.channels, data.size, data.size), self.config.model.latent_size
-        return graphs_of(self.model, shape, size, gradients=self.config.export.gradients)
+        shape, size, gradients = _image_shape(self.config), self.config.model.latent_size, self.config.export.gradients
+        graphs = graphs_of(self.model, shape, size, gradients=gradients)
+        if self.encoder is None or not isinstance(self.model, GenerativeAdversarialNetwork):
+            return graphs
+        density = GeneratorDensity(self.model.generator, self.encoder.encoder, self.encoder.fit.pixel_scale)
+        return [*graphs, *density_graphs(density, shape, size, gradients=gradients)]
 
 
 def _selected(config: RunConfig, run: RunFolder) -> Selected | None:
@@ -129,6 +149,10 @@ def model_summary(config: RunConfig, classes: int = 0) -> str:
 
 def _parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
+
+
+def _image_shape(config: RunConfig) -> ImageShape:
+    return config.data.channels, config.data.size, config.data.size
 
 
 def _fresh_model(config: RunConfig, classes: int) -> TrainedModel:

@@ -45,6 +45,11 @@ class RunFolder:
         return self.path / "density.pt"
 
     @property
+    def encoder_file(self) -> Path:
+        """The encoder that was fitted to a generator."""
+        return self.path / "encoder.pt"
+
+    @property
     def provenance_file(self) -> Path:
         """Where the run comes from."""
         return self.path / "provenance.json"
@@ -52,7 +57,7 @@ class RunFolder:
     def create(self, config: RunConfig) -> None:
         """Make the folder and write the configuration into it; what belongs to a model that was here before goes."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for left in (self.density_file, self.best_file):
+        for left in (self.density_file, self.encoder_file, self.best_file):
             left.unlink(missing_ok=True)
         self.config_file.write_text(tomli_w.dumps(config.as_toml_document()), encoding="utf-8")
 
