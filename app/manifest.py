@@ -187,6 +187,19 @@ class OutlierFile(_Part):
     sha256: Sha256
 
 
+class RealismCalibration(_Part):
+    """What a discriminator's logit is worth: P(real | logit) = sigmoid(slope · logit + intercept) (Platt 1999).
+
+    Of held-out pictures and as many samples, so that the argument of the sigmoid is the log ratio of their densities.
+    """
+
+    slope: float
+    intercept: float
+    images: Annotated[int, Field(ge=1)]
+    """Of each kind."""
+    split: str
+
+
 class Metric(_Part):
     """One measured number with its protocol. A number without a protocol is a rumour."""
 
@@ -243,6 +256,7 @@ class Manifest(_Part):
     metrics: dict[str, Metric] = {}
     calibration: Calibration | None = None
     outliers: OutlierFile | None = None
+    realism: RealismCalibration | None = None
     map: MapFile | None = None
     provenance: Provenance
 
@@ -262,6 +276,8 @@ class Manifest(_Part):
                 raise ValueError(f"a model with {role} must state its likelihood")
         if self.latent.prior not in NOISE_PRIORS and "noise_to_latent" not in roles:
             raise ValueError(f"a {self.latent.prior} prior needs noise_to_latent: its latents are not its noise")
+        if self.realism is not None and "image_to_realism" not in roles:
+            raise ValueError("a calibration of realism needs image_to_realism")
         if "latent_to_noise" in roles and "noise_to_latent" not in roles:
             raise ValueError("latent_to_noise is the inverse of noise_to_latent, which is missing")
         if self.latent.selectors and self.latent.selectors >= self.noise_size:
@@ -300,7 +316,9 @@ class Manifest(_Part):
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What a client may ask of this version, derived from its graphs and prior."""
-        return capabilities(self.roles, self.latent.prior, self.conditional_roles)
+        found = capabilities(self.roles, self.latent.prior, self.conditional_roles)
+        refines = self.realism is not None and {"sample", "realism"} <= set(found)
+        return (*found, "refine") if refines else found
 
     @property
     def noise_size(self) -> int:

@@ -25,6 +25,7 @@ from training.doctor import examine
 from training.evaluation.detection import INSIDE_SEED, OUTSIDE_SEED, judge, read_calibration
 from training.evaluation.estimates import Asked
 from training.evaluation.examples import compare as compare_examples
+from training.evaluation.inversion import inversion
 from training.evaluation.judge import Judge
 from training.evaluation.outlier_report import draw, report
 from training.evaluation.probes import probe_report
@@ -166,6 +167,11 @@ def _add_evaluation_options(evaluate: argparse.ArgumentParser) -> None:
         help="instead: how well a linear classifier does on its codes, on as many principal components and on pixels, "
         "with 100, 1,000 and all labels",
     )
+    evaluate.add_argument(
+        "--inversion",
+        action="store_true",
+        help="instead: how well pictures are found in latent space: own samples recovered, the error on test images",
+    )
     add_quality_options(evaluate)
     evaluate.add_argument("--images", type=_positive, help="test images, or simulated ones, of these estimates")
 
@@ -278,6 +284,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         return 0
     if options.quality:
         found = quality(subject, options)
+    elif options.inversion:
+        found = inversion(graphs, subject.manifest, data, options.images or config.evaluation.images)
     elif asked:
         found = subject.estimates(asked)
     else:

@@ -1,6 +1,6 @@
 """`sample`: images from the prior, by POST and as an address for `<img>`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
 from pydantic import Field
@@ -11,9 +11,11 @@ from app.api.labels import SAMPLING, Indices, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose, with_etag
 from app.api.openapi import READING, RUNNING, answers, binary_answer, reads
 from app.api.payloads import AnswerPart, Body, LabelledImage, LabelOptions, Labels, PictureOptions, Seed, json_body
-from app.api.service import Deadline, Service, ServiceOf, offering
+from app.api.service import Deadline, Service, ServiceOf, check_offers, offering
+from app.errors import FieldError, InvalidInput
 from app.latent.noise import draw_seed
 from app.runtime.model import GenerativeModel
+from app.runtime.refining import refine
 
 MAX_TEMPERATURE = 10.0
 """The noise's tail (|z| < 9) times this stays far inside the cap on coordinates."""
@@ -25,6 +27,17 @@ Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, description="Scal
 Truncation = Annotated[float, Field(gt=0, le=10, description="Redraws nothing: noise is drawn within ±truncation.")]
 
 
+Refinement = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=1024,
+        description="Proposals an image: a Metropolis-Hastings chain through so many samples, led by the calibrated "
+        "discriminator, gives its last. Each counts as an importance sample. Not with temperature or truncation.",
+    ),
+]
+
+
 class SampleRequest(Body):
     """How many images, from which seed, and how far from the centre of the prior."""
 
@@ -33,6 +46,7 @@ class SampleRequest(Body):
     temperature: Temperature = 1.0
     truncation: Truncation | None = None
     label: Labels | None = Field(None, description="Of conditional models; drawn from the seed when null.")
+    refine: Refinement | None = None
 
 
 class SampleOptions(LabelOptions):
@@ -42,6 +56,7 @@ class SampleOptions(LabelOptions):
     seed: Seed | None = None
     temperature: Temperature = 1.0
     truncation: Truncation | None = None
+    refine: Refinement | None = None
     index: int = Field(0, ge=0, lt=2**31, description="Of the first image among those of the seed.")
     columns: int | None = Field(None, ge=1, le=256, description="Columns of the contact sheet when there are several.")
 
@@ -52,6 +67,17 @@ class SampledImage(LabelledImage):
     index: int
     png: str
     latent: list[float]
+    acceptance: float | None = Field(
+        None, description="The share of its proposals that the chain moved to; stated where images are refined."
+    )
+
+
+class RefinementAnswer(AnswerPart):
+    """How images were refined; `acceptance` is the mean of theirs."""
+
+    method: Literal["metropolis_hastings"]
+    proposals: int
+    acceptance: float
 
 
 class SampleAnswer(AnswerPart):
@@ -60,6 +86,7 @@ class SampleAnswer(AnswerPart):
     model: str
     version: int
     seed: int
+    refined: RefinementAnswer | None = Field(None, description="Stated where that was asked for.")
     images: list[SampledImage]
 
 
@@ -133,6 +160,9 @@ async def draw(
     seed = draw_seed() if wish.seed is None else wish.seed
     indices = range(first, first + wish.count)
     labels = _labels(model, wish, seed, indices)
+    if wish.refine is not None:
+        _check_refinement(model, wish, wish.refine, service)
+        return await _refined(model, seed, indices, wish.refine, labels, deadline)
     samples = await model.sample(
         seed, indices, temperature=wish.temperature, truncation=wish.truncation, labels=labels, deadline=deadline
     )
@@ -145,6 +175,37 @@ async def draw(
         samples.timing,
         origins=[{"seed": seed, "index": index, **said} for index in indices],
         summary={"seed": seed},
+        seed=seed,
+        labels=labels,
+    )
+
+
+def _check_refinement(
+    model: GenerativeModel, wish: SampleRequest | SampleOptions, proposals: int, service: Service
+) -> None:
+    """Raise CapabilityNotOffered or InvalidInput where images cannot be refined as wished."""
+    check_offers(model, "refine")
+    service.limits.check_samples(proposals, wish.count, "/refine")
+    if wish.temperature != 1 or wish.truncation is not None:
+        detail = "refine corrects samples of the prior itself: leave out temperature and truncation"
+        raise InvalidInput(detail, errors=[FieldError("/refine", detail)])
+
+
+async def _refined(
+    model: GenerativeModel, seed: int, indices: range, proposals: int, labels: Indices | None, deadline: float
+) -> ImageAnswer:
+    """Images that the discriminator chose; their receipts state their latents, which make them again."""
+    found = await refine(model, seed, indices, proposals=proposals, labels=labels, deadline=deadline)
+    acceptance = float(found.acceptance.mean())
+    said = {"method": "metropolis_hastings", "proposals": proposals, "acceptance": acceptance}
+    return ImageAnswer(
+        model,
+        "sample",
+        found.images,
+        found.latents,
+        found.timing,
+        notes=[{"acceptance": float(share)} for share in found.acceptance],
+        summary={"seed": seed, "refined": said},
         seed=seed,
         labels=labels,
     )

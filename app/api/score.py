@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
@@ -22,7 +23,7 @@ from app.density.outliers import Verdict, benjamini_hochberg, conformal_p_value,
 from app.errors import FieldError, InvalidInput
 from app.latent.noise import draw_seed
 from app.manifest import Manifest, OutlierStatistic
-from app.runtime.answers import Scores
+from app.runtime.answers import Realism, Scores
 from app.runtime.model import GenerativeModel
 from app.runtime.scoring import Effort
 
@@ -140,9 +141,14 @@ class ScoreAnswer(AnswerPart):
 
 
 class Judgement(AnswerPart):
-    """The discriminator's logit: positive where it takes the picture for real."""
+    """The discriminator's logit, which means little by itself, and what it is worth."""
 
     logit: float
+    probability: float | None = Field(
+        None,
+        description="That a picture with this logit is real, among as many real ones as samples of the model; stated "
+        "where the logit was calibrated on held-out pictures.",
+    )
 
 
 class RealismAnswer(AnswerPart):
@@ -305,11 +311,19 @@ async def realism(
     service: ServiceOf,
     deadline: Deadline,
 ) -> Response:
-    """The logit of each picture."""
+    """The logit of each picture, and the probability that it stands for."""
     choose(request.headers.get("accept"), None, ("json",))
     pictures, fields = await read_pictures(request, model, service.limits)
     merged(Options, Options(), fields)
     labels = resolve_labels(given_labels(address, fields), model, len(pictures), ("image_to_realism",))
     found = await model.realism(pictures, labels=labels, deadline=deadline)
-    content = {"realism": [{"logit": float(logit)} for logit in found.logits]}
+    content = {"realism": _judgements(found)}
     return await answer_json(model, lambda: content, size=len(pictures), timing=found.timing)
+
+
+def _judgements(found: Realism) -> list[dict[str, float]]:
+    said = [{"logit": float(logit)} for logit in found.logits]
+    if found.log_ratios is None:
+        return said
+    probabilities = np.exp(-np.logaddexp(0, -found.log_ratios))
+    return [row | {"probability": float(p)} for row, p in zip(said, probabilities, strict=True)]

@@ -59,9 +59,9 @@ function small(p) {
   return p < 0.001 ? "less than 0.001" : String(Number(p.toPrecision(2)));
 }
 
-/** A discriminator's logit as words. */
-export function realism(logit) {
-  const share = 100 / (1 + Math.exp(-logit));
+/** A discriminator's logit as words, with the calibrated probability where there is one. */
+export function realism(logit, probability = 1 / (1 + Math.exp(-logit))) {
+  const share = 100 * probability;
   const word = share >= 50 ? "real" : "made up";
   return `The discriminator takes it for ${word} (logit ${signed(logit, 2)}, ${Math.round(share)} % real).`;
 }

@@ -161,7 +161,7 @@ class Yours {
       h("div.figures", {}, ...pictures),
       use,
       classified && h("p", {}, classification(classified)),
-      judged && h("p", {}, realism(judged.logit)),
+      judged && h("p", {}, realism(judged.logit, judged.probability)),
       score && elbo(score, this.session.manifest),
     ];
     this.results.replaceChildren(...parts.filter(Boolean));

@@ -41,6 +41,7 @@ class Stream(IntEnum):
     ANNEALING = 4
     REVERSED_ANNEALING = 5
     PIXELS = 6
+    REFINEMENT = 7
 
 
 def draw_seed() -> int:

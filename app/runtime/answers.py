@@ -103,9 +103,20 @@ class PixelEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Realism:
-    """The discriminator's logits (N,): positive where it takes a picture for real."""
+    """The discriminator's logits (N,), and, where these are calibrated, log p_data/p_generator (N,)."""
 
     logits: Floats
+    log_ratios: npt.NDArray[np.float64] | None
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """Samples that the discriminator chose among proposals, and the share (N,) of these that each chain moved to."""
+
+    latents: Floats
+    images: Bytes
+    acceptance: npt.NDArray[np.float64]
     timing: Timing
 
 

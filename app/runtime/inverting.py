@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,8 @@ import numpy.typing as npt
 from app.images.pixels import observe
 from app.latent.inversion import Generator, Inverted, Search, invert, nearest
 from app.manifest import LABEL, GraphRole, ImageSpace, Manifest
-from app.runtime.answers import Bytes, Encoded, EncodingMethod, Floats, Timing, together
+from app.runtime.answers import Bytes, Encoded, EncodingMethod, Floats, Inferred, Samples, Timing, together
 from app.runtime.batch import Tensors
-
-if TYPE_CHECKING:
-    from app.runtime.model import GenerativeModel
 
 SEARCH = Search()
 """How the service searches."""
@@ -49,6 +46,40 @@ def encoding_roles(method: EncodingMethod) -> tuple[GraphRole, ...]:
     return encoder if method == "encoder" else (*encoder, "noise_to_latent", "latent_to_image", "latent_gradient")
 
 
+class Searched(Protocol):
+    """What a search asks of a model; `GenerativeModel` says what each method does."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The version's manifest."""
+        ...
+
+    def takes_label(self, *roles: GraphRole) -> bool:
+        """Whether any of these graphs takes a label."""
+        ...
+
+    async def infer(self, role: GraphRole, feeds: Tensors, *, deadline: float | None = None) -> Inferred:
+        """One graph's outputs."""
+        ...
+
+    async def sample(
+        self, seed: int, indices: Sequence[int], *, labels: Labels | None = None, deadline: float | None = None
+    ) -> Samples:
+        """Pictures from the prior."""
+        ...
+
+    async def encode(
+        self,
+        pictures: Bytes,
+        *,
+        labels: Labels | None = None,
+        deadline: float | None = None,
+        method: EncodingMethod | None = None,
+    ) -> Encoded:
+        """What the encoder says, where there is one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Samples: latents (N, D) from the prior and the pictures (N, H, W, C) there."""
@@ -66,7 +97,7 @@ class Gallery:
 class _Run:
     """The graphs as one request sees them: its rows' labels, its deadline, and how long they took."""
 
-    model: GenerativeModel
+    model: Searched
     labels: Labels | None
     deadline: float | None
     timings: list[Timing] = field(default_factory=list)
@@ -98,7 +129,7 @@ class Inverter:
         self._galleries: dict[int | None, Gallery] = {}
 
     async def encode(
-        self, model: GenerativeModel, pictures: Bytes, *, labels: Labels | None, deadline: float | None
+        self, model: Searched, pictures: Bytes, *, labels: Labels | None, deadline: float | None
     ) -> Encoded:
         """The latents found for pictures (N, H, W, C), each the same in whatever company, and the errors reached."""
         run = _Run(model, labels, deadline)

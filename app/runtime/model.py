@@ -294,11 +294,13 @@ class GenerativeModel:
         return Classified(answer.outputs["logits"], _timing(answer))
 
     async def realism(self, pictures: Bytes, *, labels: Labels | None = None, deadline: float | None = None) -> Realism:
-        """What the discriminator says of pictures (N,H,W,C)."""
+        """What the discriminator says of pictures (N,H,W,C), and what that is worth."""
         self._require("image_to_realism", "realism")
         feeds = {"image": observe(pictures, self.manifest.image)}
         answer = await self._ask("image_to_realism", "realism", feeds, deadline, labels)
-        return Realism(answer.outputs["logit"], _timing(answer))
+        logits, known = answer.outputs["logit"], self.manifest.realism
+        ratios = None if known is None else known.slope * logits.astype(np.float64) + known.intercept
+        return Realism(logits, ratios, _timing(answer))
 
     async def infer(self, role: GraphRole, feeds: Tensors, *, deadline: float | None = None) -> Inferred:
         """One graph's outputs for its inputs, both as its signature says, rows first; no noise is drawn for it."""

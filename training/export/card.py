@@ -12,8 +12,8 @@ LIMITS = {
         "flat and simple pictures often do.",
     ),
     "gan": (
-        "The discriminator's logit tells its own generator's samples from data. It is no measure of quality, and "
-        "means nothing for other pictures.",
+        "The discriminator tells its own generator's samples from data, and its calibrated probability is of a mixture "
+        "of both. It is no measure of quality, and means nothing for other pictures.",
     ),
 }
 BARE_AUTOENCODER = (

@@ -21,6 +21,7 @@ from training.data.splits import DataSplits
 from training.evaluation.outliers import calibrate_outliers
 from training.evaluation.published import PublishedGraphs, active_dimensions, calibration, measure
 from training.evaluation.quality import Jury, Samples
+from training.evaluation.realism import calibrate_realism, calibration_error
 from training.export.card import write_card
 from training.export.golden import golden_case
 from training.export.graphs import Graph
@@ -120,7 +121,8 @@ def _manifest(
 
 def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data: DataSplits, staged: Path) -> Manifest:
     """The manifest with its metrics and, where the model can encode and score, its map and calibration."""
-    updates: dict[str, object] = {"metrics": measure(graphs, run.config, data)}
+    metrics = measure(graphs, run.config, data)
+    updates: dict[str, object] = {}
     if "image_to_evidence" in manifest.roles:
         updates["calibration"] = calibration(graphs, run.config, data)
         if found := calibrate_outliers(graphs, run.config, data):
@@ -131,7 +133,10 @@ def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data
         updates["map"] = MapFile(file=MAP_FILE, sha256=_write(staged / MAP_FILE, points))
         active = active_dimensions(graphs, data)
         updates["latent"] = manifest.latent.model_copy(update={"active_dimensions": active})
-    return manifest.model_copy(update=updates)
+    if "image_to_realism" in manifest.roles:
+        updates["realism"] = realism = calibrate_realism(graphs, run.config, data)
+        metrics |= calibration_error(graphs, realism, run.config, data)
+    return manifest.model_copy(update={**updates, "metrics": metrics})
 
 
 def _judged(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, jury: Jury | None) -> dict[str, Metric]:

@@ -110,7 +110,7 @@ def test_card_states_every_number_with_its_protocol(models_dir: Path) -> None:
 
 def test_gan_card_claims_neither_encoder_nor_density(models_dir: Path) -> None:
     folder = models_dir / "tiny_gan" / "1"
-    assert _manifest(folder).metrics.keys() == {"discriminator_accuracy"} | QUALITY
+    assert _manifest(folder).metrics.keys() == {"discriminator_accuracy", "realism_calibration_error"} | QUALITY
     assert "no encoder and no density" in (folder / "card.md").read_text(encoding="utf-8")
 
 
