@@ -91,7 +91,8 @@ def _glide(browser: Browser, url: str, model: Model, frames: int) -> Glide:
 def _bare_ms(host: str, model: Model, count: int) -> list[float]:
     """What the same requests cost over one connection without a page."""
     connection = http.client.HTTPConnection(host, timeout=60)
-    path = f"/v1/models/{model.name}/decode?format=raw"
+    label = "&label=0" if model.signature.takes_label else ""
+    path = f"/v1/models/{model.name}/decode?format=raw{label}"
     times = []
     for latent in model.latents(count):
         began = time.perf_counter()

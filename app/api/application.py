@@ -59,8 +59,10 @@ def create_application(
     """
     settings = settings or Settings()
     metrics = Metrics(shared_metrics)
+    traced, middleware = tracing.wanted(), _middleware(settings, metrics)
     application = Application(
         routers=_routers,
+        front=() if traced else middleware,
         title="LatentServe",
         version="1",
         description=DESCRIPTION,
@@ -70,9 +72,9 @@ def create_application(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan(settings, metrics, early),
-        middleware=_middleware(settings, metrics),
+        middleware=middleware if traced else (),  # within the span that FastAPI opens
         telemetry={
-            "tracing": tracing.wanted(),
+            "tracing": traced,
             "auto_configure": True,
             # /metrics and the log have these; operations do not go through FastAPI's own.
             "metrics": False,

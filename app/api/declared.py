@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,25 @@ class Router(APIRouter):
 class Application(FastAPI):
     """FastAPI, with routers that it need not know before somebody asks for one of their routes, or for all."""
 
-    def __init__(self, *, routers: Callable[[], Iterable[Router]], **details: Any) -> None:  # noqa: ANN401  FastAPI's
+    def __init__(
+        self,
+        *,
+        routers: Callable[[], Iterable[Router]],
+        front: Sequence[Middleware] = (),
+        **details: Any,  # noqa: ANN401  FastAPI's
+    ) -> None:
+        """`front`, first to last, sees requests before FastAPI's own middleware does, and answers most of them."""
         super().__init__(**details)
         self._routers = routers
         self._complete = False
+        self._front: ASGIApp = super().__call__
+        for kind, args, kwargs in reversed(front):
+            self._front = kind(self._front, *args, **kwargs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live through the application's life."""
+        scope["app"] = self
+        await self._front(scope, receive, send)
 
     def complete(self) -> None:
         """Declare what is missing; `routers` is called once, now."""

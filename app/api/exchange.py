@@ -22,6 +22,25 @@ WATCHED_AFTER_S = 0.05
 class Exchange:
     """Between a caller and an application, in the task that is made for it. `end` must be called."""
 
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_departed",
+        "_end",
+        "_heard_s",
+        "_loop",
+        "_over",
+        "_patience_s",
+        "_place",
+        "_read",
+        "_receive",
+        "_send",
+        "_stalled",
+        "_timer",
+        "_watcher",
+        "_work",
+    )
+
     def __init__(self, receive: Receive, send: Send, *, patience_s: float, latecomers: Latecomers) -> None:
         self._receive = receive
         self._send = send
@@ -34,7 +53,7 @@ class Exchange:
         self._end: asyncio.Event | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        latecomers.expect(self._loop, self._look)
+        self._place = latecomers.expect(self._loop, self._look)
 
     async def read_body(self, check_size: Callable[[int], None]) -> bytes:
         """The whole body; `check_size` may raise at the number of bytes so far.
@@ -69,6 +88,7 @@ class Exchange:
     def end(self) -> None:
         """The answer is whole, or there will be none."""
         self._over, self._body = True, None
+        self._place.look = None  # or all that this request held would lie there until it is due
         if self._timer is not None:
             self._timer.cancel()
         if self._watcher is not None:
@@ -128,29 +148,42 @@ class Exchange:
                 self._end.set()
 
 
+class Place:
+    """When somebody is looked at, and how; None where that is no longer wanted."""
+
+    __slots__ = ("due_s", "look")
+
+    def __init__(self, due_s: float, look: Callable[[], None]) -> None:
+        self.due_s = due_s
+        self.look: Callable[[], None] | None = look
+
+
 class Latecomers:
     """Looks at everybody once, between `delay_s` and half as much again after they came, with one timer for all."""
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
-        self._expected: deque[tuple[float, Callable[[], None]]] = deque()
+        self._expected: deque[Place] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def expect(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
-        """Call `look` when it is time."""
+    def expect(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> Place:
+        """Call `look` when it is time, unless it is taken from its place before."""
         if loop is not self._loop:  # an application may outlive the loop that it was first run on
             self._loop = loop
             self._expected.clear()
-        self._expected.append((loop.time() + self._delay_s, look))
+        place = Place(loop.time() + self._delay_s, look)
+        self._expected.append(place)
         if len(self._expected) == 1:
             loop.call_later(self._delay_s, self._look_at_due)
+        return place
 
     def _look_at_due(self) -> None:
         if self._loop is None:
             return
         now = self._loop.time()
-        while self._expected and self._expected[0][0] <= now:
-            self._expected.popleft()[1]()
+        while self._expected and self._expected[0].due_s <= now:
+            if (look := self._expected.popleft().look) is not None:
+                look()
         if (
             self._expected
         ):  # most of them leave before they are due: a timer for each moment would wake the loop for nothing
