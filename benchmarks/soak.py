@@ -142,10 +142,10 @@ def _report(held: list[Held], statuses: Counter[str]) -> str:
 
 
 def _growth(counts: Sequence[int]) -> int:
-    """How far the second half's highest is above the first half's: pools come and go by one, a leak only rises."""
+    """How far the second half's lowest is above the first half's: pools come and go, a leak lifts the floor."""
     middle = (len(counts) + 1) // 2
-    before = max(counts[:middle])
-    return max(counts[middle:], default=before) - before
+    before = min(counts[:middle])
+    return min(counts[middle:], default=before) - before
 
 
 if __name__ == "__main__":

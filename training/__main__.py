@@ -53,6 +53,7 @@ from training.measuring import (
     open_version,
     quality,
     quality_again,
+    realism_again,
     watching_judge,
 )
 from training.nets.adjoint import NoAdjoint
@@ -289,7 +290,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     elif asked:
         found = subject.estimates(asked)
     else:
-        found = measure(graphs, config, data) | quality_again(subject, options)
+        found = measure(graphs, config, data) | realism_again(subject) | quality_again(subject, options)
     for name, metric in found.items():
         published = subject.manifest.metrics.get(name)
         beside = f" (published: {published.value:g})" if published else ""

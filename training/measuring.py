@@ -19,6 +19,7 @@ from training.evaluation.judge import COMMITTED, Judge, find_judge, kept_card, k
 from training.evaluation.modes import STACKED_SAMPLES, stacked_modes
 from training.evaluation.published import PublishedGraphs, read_manifest, subset
 from training.evaluation.quality import SAMPLES, Jury, Samples
+from training.evaluation.realism import calibration_error
 from training.export.judge import write_judge
 from training.gan_sections import GanConfig
 from training.loops.judge_loop import JudgeConfig, train_judge
@@ -85,6 +86,12 @@ def quality(subject: Subject, options: argparse.Namespace) -> dict[str, Metric]:
         return stacked_modes(judge, Samples.of(subject.graphs, subject.manifest, train).pictures, train)
     jury = _jury(subject.config, options)
     return jury.quality(Samples.of(subject.graphs, subject.manifest, jury.train))
+
+
+def realism_again(subject: Subject) -> dict[str, Metric]:
+    """How far the published calibration of realism is off, where there is one."""
+    realism = subject.manifest.realism
+    return calibration_error(subject.graphs, realism, subject.config, subject.data) if realism else {}
 
 
 def quality_again(subject: Subject, options: argparse.Namespace) -> dict[str, Metric]:
