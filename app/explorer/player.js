@@ -33,6 +33,7 @@ export class Player {
     this.playing = false;
     this.button.textContent = "Play";
     this.session.history.commit({ t: this.t, via: "glide" });
+    this.session.peek(null); // the words of where it rests, even where that is where it began
   }
 
   async #play() {
@@ -49,6 +50,7 @@ export class Player {
       this.stop();
       throw error;
     });
+    if (this.playing) session.names("On the way from A to B");
     this.#run(frames);
   }
 

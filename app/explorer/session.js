@@ -81,6 +81,8 @@ export class Session {
     this.stopped = new AbortController();
     /** Show a place for as long as a pointer rests on it; null ends that. The stage sets it. */
     this.peek = (/** @type {Place|null} */ _place) => {};
+    /** Say what the stage shows. The stage sets it. */
+    this.names = (/** @type {string} */ _words) => {};
   }
 
   get state() {

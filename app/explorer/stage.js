@@ -36,13 +36,15 @@ function screen(session) {
   const show = () => {
     const at = peeked ?? session.shown();
     if (!at) return;
-    const words = peeked ? "A look at another place" : described(session);
-    canvas.setAttribute("aria-label", words);
-    caption.replaceChildren(h("span", {}, words), h("span.quiet", {}, typicality(session, at)));
+    session.names(peeked ? "A look at another place" : described(session), typicality(session, at));
     live.wish(
       (signal) => session.decode([at], signal).then(([pixels]) => pixels),
       (pixels) => paint(canvas, pixels),
     );
+  };
+  session.names = (words, aside = "") => {
+    canvas.setAttribute("aria-label", words);
+    caption.replaceChildren(h("span", {}, words), h("span.quiet", {}, aside));
   };
   session.peek = (at) => {
     peeked = at;

@@ -122,6 +122,8 @@ def test_play_moves_and_stops_and_ping_pong_returns(visit: Visitor) -> None:
     expect(slider).to_have_attribute("aria-valuetext", "B", timeout=30_000)
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     assert visit.pixels() == visit.picture(".ends .is-b")
+    caption = page.locator("figcaption").first
+    expect(caption).to_contain_text("At B")
     page.get_by_label("Back and forth").check()
     page.get_by_role("button", name="Play").click()
     page.wait_for_function(
@@ -132,8 +134,9 @@ def test_play_moves_and_stops_and_ping_pong_returns(visit: Visitor) -> None:
         }""",
         polling="raf",
     )
+    expect(caption).to_contain_text("On the way from A to B")
     page.get_by_role("button", name="Pause").click()
-    expect(page.locator("figcaption").first).to_contain_text("of the way")
+    expect(caption).to_contain_text("of the way")
 
 
 @pytest.mark.parametrize(("button", "kind"), [("GIF", "GIF"), ("WebP", "WEBP"), ("APNG", "PNG")])
