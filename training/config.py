@@ -302,9 +302,18 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _few_labels_where_hidden(self) -> Self:
-        learns = isinstance(self.model, VaeConfig) and self.model.few_labels is not None
+        match self.model:
+            case VaeConfig():
+                learns = self.model.few_labels is not None
+            case GanConfig():
+                learns = self.model.learns_from_few_labels
+            case _:
+                learns = False
         if learns != (self.data.labelled_images is not None):
-            raise ValueError("data.labelled_images and model.few_labels belong together: set both or neither")
+            raise ValueError(
+                "data.labelled_images and model.few_labels belong together: set both or neither "
+                '(of a GAN: model.condition = "semi_supervised")'
+            )
         return self
 
     def as_toml_document(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ GanObjectiveKind = Literal[
     "jensen_shannon",
     "total_variation",
 ]
-Condition = Literal["none", "concatenation", "projection", "auxiliary"]
+Condition = Literal["none", "concatenation", "projection", "auxiliary", "discovered", "semi_supervised"]
 Augmentation = Literal["colour", "translation", "cutout"]
 
 
@@ -33,6 +33,7 @@ class GanObjectiveConfig(Section):
 
     kind: GanObjectiveKind = "non_saturating"  # kl … total_variation: the saddle points of Nowozin et al. 2016
     discriminator_steps: PositiveInt = 1  # discriminator updates for each generator update
+    feature_matching: bool = False  # the generator matches the discriminator's mean features instead (Salimans 2016)
 
     @property
     def divides_at_zero(self) -> bool:
@@ -71,7 +72,12 @@ class GanConfig(Section):
     latent_size: PositiveInt = 100
     hidden: Widths = (512, 256)  # dense: widths from the image inwards; mirrored in the generator
     condition: Condition = "none"  # how the discriminator takes classes, where the generator is told them
-    class_weight: PositiveFloat = 1.0  # auxiliary: of the class's cross-entropy, beside the game in both losses
+    class_weight: PositiveFloat = 1.0  # of the class's cross-entropy, beside the game in the losses
+    discovered_classes: Annotated[int, Field(ge=2)] = 10  # discovered: drawn at random, to be found again (InfoGAN)
+    codes: Annotated[int, Field(ge=0)] = 0  # discovered: leading numbers of the latent that are to be found again too
+    code_weight: PositiveFloat = 0.1  # discovered: of half their squared error
+    labelled_batch: PositiveInt = 100  # semi_supervised: labelled pictures in a step, beside optimiser.batch_size
+    discriminator_noise: NotNegative = 0.0  # dense: standard deviation of noise on what each layer reads, in training
     generator_channels: PositiveInt = 64  # convolutional: channels at the last hidden side; doubled at each halving
     discriminator_channels: PositiveInt = 64
     spectral_norm: bool = False  # on every discriminator layer (Miyato et al. 2018)
@@ -83,6 +89,11 @@ class GanConfig(Section):
     augment: tuple[Augmentation, ...] = ()  # what the discriminator sees of every image (DiffAugment): few images
     instance_noise: NotNegative = 0.0  # standard deviation of noise on all that it sees; pixels are in [−1, 1]
     instance_noise_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the run, over which that falls to 0
+
+    @property
+    def learns_from_few_labels(self) -> bool:
+        """Whether a few labelled pictures and all others teach a classifier."""
+        return self.condition == "semi_supervised"
 
     @model_validator(mode="after")
     def _one_normalisation(self) -> Self:
@@ -96,6 +107,26 @@ class GanConfig(Section):
             raise ValueError(
                 "dense nets have no batch norm: generator_batch_norm = false and discriminator_batch_norm = false"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _averages_of_plain_weights(self) -> Self:
+        if self.learns_from_few_labels and self.spectral_norm:
+            raise ValueError(
+                "learning from few labels averages the discriminator, and spectral norms cannot be averaged"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _codes_fit(self) -> Self:
+        if self.codes > (self.latent_size if self.condition == "discovered" else 0):
+            raise ValueError('codes are some of the latent_size numbers, with condition = "discovered"')
+        return self
+
+    @model_validator(mode="after")
+    def _noise_between_dense_layers(self) -> Self:
+        if self.discriminator_noise and self.nets != "dense":
+            raise ValueError('discriminator_noise is between the layers of nets = "dense"')
         return self
 
     @model_validator(mode="after")

@@ -26,7 +26,9 @@ from training.export.trained import TrainedRun
 from training.gan.model import GenerativeAdversarialNetwork
 from training.loops.gan_training import PIXELS
 
-KINDS = ("projection", "auxiliary")
+KINDS = ("projection", "auxiliary", "discovered", "semi_supervised")
+CONDITIONAL = KINDS[:3]
+FEW = {"data": {"labelled_images": 50}, "model": {"condition": "semi_supervised", "spectral_norm": False}}
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("conditional_gans")
-    runs = {kind: train(folder, TINY_GAN | {"name": kind}, model={"condition": kind}) for kind in KINDS}
+    changes: dict[str, dict[str, Any]] = {kind: {"model": {"condition": kind}} for kind in CONDITIONAL}
+    changes["discovered"]["model"] |= {"discovered_classes": 4, "codes": 2}
+    changes["semi_supervised"] = FEW
+    runs = {kind: train(folder, TINY_GAN | {"name": kind}, **changes[kind]) for kind in KINDS}
     trained = {kind: TrainedRun.load(run) for kind, run in runs.items()}
     models = {kind: run.model for kind, run in trained.items() if isinstance(run.model, GenerativeAdversarialNetwork)}
     for run in runs.values():
@@ -70,16 +75,23 @@ def test_capabilities_follow_from_the_graphs(served: Served) -> None:
     assert told == {
         "projection": {"latent_to_image", "latent_gradient", "image_to_realism"},
         "auxiliary": {"latent_to_image", "latent_gradient"},
+        "discovered": {"latent_to_image", "latent_gradient"},
+        "semi_supervised": set(),
     }
     assert "classifier_error" in manifests["auxiliary"]["metrics"]
     assert "classifier_error" not in manifests["projection"]["metrics"]
-    for manifest in manifests.values():
-        assert manifest["classes"] == list(served.digits.classes or ())
+    for kind in ("projection", "auxiliary", "semi_supervised"):
+        assert manifests[kind]["classes"] == list(served.digits.classes or ())
+    discovered = manifests["discovered"]
+    assert discovered["classes"] == ["code 0", "code 1", "code 2", "code 3"]
+    assert discovered["class_probabilities"] == [0.25] * 4
+    assert discovered["metrics"]["discovery_error"]["value"] < 0.9  # what one class for all would have
+    assert "50 labels told" in manifests["semi_supervised"]["metrics"]["classifier_error"]["protocol"]
     answer = served.client.post("/v1/models/projection/classify", json=served.pictures(1))
     assert answer.status_code == 409
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONDITIONAL)
 def test_sample_is_the_generator_s_picture_of_noise_and_class(served: Served, kind: str) -> None:
     prior = served.client.get(f"/v1/models/{kind}").json()["manifest"]["class_probabilities"]
     images = served.post(kind, "sample", {"seed": 4, "count": 12})["images"]
@@ -101,10 +113,11 @@ def test_realism_is_the_discriminator_s_logit_under_the_given_class(served: Serv
     np.testing.assert_allclose([judgement["logit"] for judgement in answer], wanted, atol=1e-4)
 
 
-def test_classes_are_the_auxiliary_classifier_s(served: Served) -> None:
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_classes_are_the_discriminator_s(served: Served, kind: str) -> None:
     image = torch.from_numpy(to_floats(served.digits.test.pictures[:5], PIXELS))
-    answer = served.post("auxiliary", "classify", served.pictures(5))["classifications"]
-    class_logits = served.models["auxiliary"].discriminator.verdict(image).class_logits
+    answer = served.post(kind, "classify", served.pictures(5))["classifications"]
+    class_logits = served.models[kind].discriminator.verdict(image).class_logits
     assert class_logits is not None
     wanted = softmax(class_logits.numpy().astype(np.float64), axis=1)
     np.testing.assert_allclose([found["probabilities"] for found in answer], wanted, atol=1e-4)

@@ -66,6 +66,10 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
             {"model": {"family": "gan", "objective": {"kind": "wasserstein"}}},
             "without bound on its slope",
         ),
+        ({"model": {"family": "gan", "codes": 1}}, "codes are some of the latent_size numbers"),
+        ({"model": {"family": "gan", "condition": "semi_supervised"}}, "data.labelled_images and model.few_labels"),
+        ({"model": {"family": "gan", "discriminator_noise": 0.1}}, "discriminator_noise is between the layers"),
+        ({"model": {"family": "gan", "nets": "dense"}}, "dense nets have no batch norm"),
         (
             {"model": {"family": "gan", "penalty": {"r1": -1}}},
             "model.penalty.r1: Input should be greater",

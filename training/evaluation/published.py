@@ -32,6 +32,8 @@ from training.gan_sections import GanConfig
 Labels = Int64[np.ndarray, " n"]
 
 CALIBRATION_SAMPLES = 64
+DISCOVERED = "code"
+"""What a class that no label taught is called, before its number."""
 MSE_UNIT = "of pixels in [0, 1]"
 AT_ONCE = 200
 SMALLEST_ACTIVE_KL_NATS = 0.01
@@ -223,6 +225,13 @@ def subset(images: ImageSet, count: int) -> ImageSet:
     return images.take(permutation(len(images), bit_generator(SEED, Purpose.EVALUATION))[:count])
 
 
+def drawn_labels(config: RunConfig, images: ImageSet) -> Labels | None:
+    """The classes of as many samples: those of the images, where they have any; discovered ones take turns."""
+    if isinstance(config.model, GanConfig) and config.model.condition == "discovered":
+        return np.arange(len(images)) % config.model.discovered_classes
+    return images.labels
+
+
 def _likelihood(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
     images = subset(data.test, config.evaluation.images)
     pictures = binarise(images.pictures, seed=SEED) if config.data.binarise else images.pictures
@@ -307,8 +316,11 @@ def _codes(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict
 
 def _classification(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
     """Of q(y|x), on every test picture: it is cheap, and published errors are of all of them."""
+    if isinstance(config.model, GanConfig) and config.model.condition == "discovered":
+        return _discovery(graphs, data)
     wrong = graphs.most_likely_class(data.test.pictures) != data.test.labels
-    told = f"{config.data.labelled_images} labels told (seed {config.data.label_seed})"
+    count = config.data.labelled_images
+    told = "all labels told" if count is None else f"{count} labels told (seed {config.data.label_seed})"
     return {
         "classifier_error": _metric(
             Average.of(wrong.astype(np.float64)),
@@ -318,9 +330,27 @@ def _classification(graphs: PublishedGraphs, config: RunConfig, data: DataSplits
     }
 
 
+def _discovery(graphs: PublishedGraphs, data: DataSplits) -> dict[str, Metric]:
+    """Of classes that no label taught: each is taken for that of most validation pictures in it."""
+    if data.validation.labels is None:
+        return {}
+    found, labels = graphs.most_likely_class(data.validation.pictures), data.validation.labels
+    counts = np.zeros((len(graphs.prior_of_labels), int(labels.max()) + 1))
+    np.add.at(counts, (found, labels), 1)
+    wrong = counts.argmax(axis=1)[graphs.most_likely_class(data.test.pictures)] != data.test.labels
+    return {
+        "discovery_error": _metric(
+            Average.of(wrong.astype(np.float64)),
+            "fraction",
+            f"{len(counts)} discovered classes, each taken for that of most validation pictures in it; "
+            f"{_of(data.test, data)}; no labels told in training",
+        )
+    }
+
+
 def _discrimination(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dict[str, Metric]:
     images = subset(data.test, config.evaluation.images)
-    samples = graphs.sample(len(images), latent_size=config.model.latent_size, labels=images.labels)
+    samples = graphs.sample(len(images), latent_size=config.model.latent_size, labels=drawn_labels(config, images))
     real, fake = (graphs.realism(pictures, images.labels) for pictures in (images.pictures, samples))
     at_zero = not isinstance(config.model, GanConfig) or config.model.objective.divides_at_zero
     boundary = 0.0 if at_zero else float(np.median([real, fake]))

@@ -24,7 +24,7 @@ from training.evaluation.manifolds import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOU
 from training.evaluation.memorisation import COPY_QUANTILE, memorisation
 from training.evaluation.modes import Modes
 from training.evaluation.protocol import SEED, as_metric
-from training.evaluation.published import Labels, PublishedGraphs, subset
+from training.evaluation.published import DISCOVERED, Labels, PublishedGraphs, subset
 
 SAMPLES = 10_000
 """What published distances are usually of; fewer pictures are further apart."""
@@ -41,6 +41,8 @@ class Samples:
 
     pictures: Pictures
     labels: Labels | None
+    discovered: bool = False
+    """Whether the labels are classes without a name, which a judge cannot know."""
 
     @classmethod
     def of(cls, graphs: PublishedGraphs, manifest: Manifest, like: ImageSet) -> Samples:
@@ -51,8 +53,10 @@ class Samples:
         if "sample" not in manifest.capabilities:
             raise ConfigError(f"{manifest.name}@{manifest.version} cannot sample: it is not a generative model")
         told = not manifest.conditional_roles.isdisjoint({"noise_to_latent", "latent_to_image"})
-        labels = like.labels if told else None
-        return cls(graphs.sample(len(like), latent_size=manifest.latent.size, labels=labels), labels)
+        labels, discovered = like.labels if told else None, manifest.classes[:1] == (f"{DISCOVERED} 0",)
+        if discovered:
+            labels = np.arange(len(like)) % len(manifest.classes)
+        return cls(graphs.sample(len(like), latent_size=manifest.latent.size, labels=labels), labels, discovered)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class Jury:
         seen = self.judge.look_at(samples.pictures)
         ours, floor = self._closeness(seen.features), self._closeness(self.train_seen.features)
         found = {name: _beside(metric, floor[name].value) for name, metric in ours.items()}
-        found |= self._classes(seen) if samples.labels is None else self._labels(seen, samples.labels)
+        asked = None if samples.discovered else samples.labels
+        found |= self._classes(seen) if asked is None else self._labels(seen, asked)
         return found | self._copies(samples, seen)
 
     def _closeness(self, features: Features) -> dict[str, Metric]:

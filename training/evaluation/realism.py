@@ -14,7 +14,7 @@ from app.manifest import Metric, RealismCalibration
 from training.config import RunConfig
 from training.data.splits import DataSplits, ImageSet
 from training.evaluation.protocol import SEED, images_in_words
-from training.evaluation.published import PublishedGraphs, subset
+from training.evaluation.published import PublishedGraphs, drawn_labels, subset
 
 FIRST_INDEX = 2**20
 """Of the samples that calibrate, among those of the seed: beyond all that is measured elsewhere."""
@@ -74,7 +74,6 @@ def expected_calibration_error(real: Float[np.ndarray, " n"], made: Float[np.nda
 
 def _logits(graphs: PublishedGraphs, config: RunConfig, images: ImageSet, first_index: int) -> tuple[Logits, Logits]:
     """Of pictures, and of as many samples with the same labels."""
-    made = graphs.sample(
-        len(images), latent_size=config.model.latent_size, labels=images.labels, first_index=first_index
-    )
+    labels = drawn_labels(config, images)
+    made = graphs.sample(len(images), latent_size=config.model.latent_size, labels=labels, first_index=first_index)
     return graphs.realism(images.pictures, images.labels), graphs.realism(made, images.labels)

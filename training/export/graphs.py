@@ -222,8 +222,9 @@ def _gan_graphs(model: GenerativeAdversarialNetwork, latent: Shapes, image: Shap
         Graph("latent_to_image", generator, {**latent, **label}, ("image",), classes),
         Graph("image_to_realism", discriminator, judged, ("logit",), classes),
     ]
-    if discriminator.to_class is not None:
-        graphs.append(Graph("image_to_class", _ImageToClass(discriminator), image, ("logits",), classes))
+    if (to_class := discriminator.to_class) is not None:
+        found = Graph("image_to_class", _ImageToClass(discriminator), image, ("logits",), to_class.out_features)
+        graphs.append(found)
     if gradients:
         graphs.append(_latent_gradient(GeneratorLatentGradient(generator), latent, image, label, classes))
     return graphs

@@ -10,6 +10,7 @@ from torch import nn
 from app.manifest import ImageSpace, LatentSpace, Likelihood, PixelRange
 from training.autoencoder.model import Autoencoder
 from training.config import AutoencoderConfig, ConfigError, RunConfig, VaeConfig, read_config
+from training.evaluation.published import DISCOVERED
 from training.export.gan_graphs import assumed_likelihood, density_graphs
 from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.gan.inference import GeneratorDensity
@@ -125,6 +126,20 @@ class TrainedRun:
             return assumed_likelihood(self.encoder.fit.pixel_scale)
         return self.vae.likelihood.spec if self.vae else None
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What labels choose from: the data's classes, or those that the model discovered, which have no names."""
+        model = self.config.model
+        if isinstance(model, GanConfig) and model.condition == "discovered":
+            return tuple(f"{DISCOVERED} {number}" for number in range(model.discovered_classes))
+        return self.provenance.classes
+
+    @property
+    def class_probabilities(self) -> tuple[float, ...]:
+        """How often each class is drawn: as in the data, or discovered ones evenly."""
+        count = len(self.classes)
+        return self.provenance.class_probabilities if self.classes == self.provenance.classes else (1 / count,) * count
+
     def graphs(self) -> list[Graph]:
         """The model's graphs, ready to export."""
         shape, size, gradients = _image_shape(self.config), self.config.model.latent_size, self.config.export.gradients
@@ -170,6 +185,8 @@ def _averaged_model(config: RunConfig, state: Checkpoint, classes: int) -> Train
     if isinstance(model, GenerativeAdversarialNetwork):
         model.load_state_dict(state["net"])
         model.generator.load_state_dict(state["average"])
+        if (discriminator := state.get("discriminator_average")) is not None:
+            model.discriminator.load_state_dict(discriminator)
     else:
         model.load_state_dict(state["average"])
     return model.eval()

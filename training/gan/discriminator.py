@@ -29,32 +29,47 @@ class Conditioning(NamedTuple):
 
     kind: Condition = "none"
     classes: int = 0
+    codes: int = 0
+    """Leading numbers of the latent that are to be found again."""
 
 
 class Verdict(NamedTuple):
-    """Of each image: the logit that it is real and, by an auxiliary classifier, those of its class."""
+    """Of each image: the logit that it is real, the features behind it and, where they are asked for, the logits of its
+    class and what the latent's codes are thought to be.
+    """
 
     logit: Float[Tensor, " batch"]
+    features: Float[Tensor, "batch features"]
     class_logits: Float[Tensor, "batch classes"] | None
+    codes: Float[Tensor, "batch codes"] | None
 
 
 class Discriminator(nn.Module, ABC):
     """Features of an image, and a linear logit of them.
 
-    Classes come in by one of three ways: `concatenation` shows the class beside the image, as one more channel with a
-    learned picture of it (Mirza & Osindero 2014); `projection` adds ⟨v_y, features⟩ to the logit, with a learned vector
-    of each class (Miyato & Koyama 2018, equation 3); `auxiliary` is told nothing and has to find out the class, by a
-    second linear layer (Odena et al. 2017).
+    Classes come in by one of these ways:
+
+    - `concatenation` shows the class beside the image, as one more channel with a learned picture of it (Mirza &
+      Osindero 2014);
+    - `projection` adds ⟨v_y, features⟩ to the logit, with a learned vector of each class (Miyato & Koyama 2018,
+      equation 3);
+    - `auxiliary` and `discovered` are told nothing and have to find out the class by a second linear layer, and the
+      latter the latent's codes by a third (Odena et al. 2017; Chen et al. 2016);
+    - `semi_supervised` has logits l of the classes alone, and log Σ exp l says how real an image looks: that of a class
+      more, which is that of generated images, is held at 0 (Salimans et al. 2016, section 5).
     """
 
     def __init__(self, features: int, image_side: int, conditioning: Conditioning) -> None:
         super().__init__()
-        kind, classes = conditioning
+        kind, classes, codes = conditioning
         self.is_told = kind in ("concatenation", "projection")
         self.label_picture = LabelPicture(classes, image_side, image_side) if kind == "concatenation" else None
         self.label_vector = nn.Embedding(classes, features) if kind == "projection" else None
-        self.to_class = nn.Linear(features, classes) if kind == "auxiliary" else None
-        self.to_logit = nn.Sequential(nn.Flatten(), nn.Linear(features, 1), nn.Flatten(0))
+        finds_out = kind in ("auxiliary", "discovered", "semi_supervised")
+        self.to_class = nn.Linear(features, classes) if finds_out else None
+        self.to_code = nn.Linear(features, codes) if codes else None
+        one_of_classes = kind == "semi_supervised"
+        self.to_logit = None if one_of_classes else _linear_logit(features)
 
     @abstractmethod
     def body(self, image: Images) -> Tensor:
@@ -71,10 +86,18 @@ class Discriminator(nn.Module, ABC):
     def verdict(self, image: Images, label: Labels | None = None) -> Verdict:
         """All that there is to say of images in [−1, 1]."""
         features = self.features(image, label)
-        logit = self.to_logit(features)
+        class_logits = None if self.to_class is None else self.to_class(features)
+        codes = None if self.to_code is None else self.to_code(features)
+        return Verdict(self._logit(features, class_logits, label), features, class_logits, codes)
+
+    def _logit(self, features: Tensor, class_logits: Tensor | None, label: Labels | None) -> Float[Tensor, " batch"]:
+        if self.to_logit is None:
+            assert class_logits is not None  # one of both there is
+            return torch.logsumexp(class_logits.float(), dim=1)
+        logit: Tensor = self.to_logit(features)
         if self.label_vector is not None:
             logit = logit + (self.label_vector(label) * features).sum(dim=1)
-        return Verdict(logit, None if self.to_class is None else self.to_class(features))
+        return logit
 
     def forward(self, image: Images, label: Labels | None = None) -> Float[Tensor, " batch"]:
         """The logit of each image in [−1, 1]: the odds, on a log scale, that it is real."""
@@ -126,7 +149,11 @@ class ConvolutionalDiscriminator(Discriminator):
 
 
 class DenseDiscriminator(Discriminator):
-    """Linear layers with leaky ReLU, mirrored in the generator."""
+    """Linear layers with leaky ReLU, mirrored in the generator.
+
+    In training, noise of this standard deviation is added to what every layer reads (Salimans et al. 2016), from
+    PyTorch's own generator.
+    """
 
     def __init__(
         self,
@@ -135,6 +162,7 @@ class DenseDiscriminator(Discriminator):
         *,
         conditioning: Conditioning = Conditioning(),  # noqa: B008  immutable
         spectral_norm: bool = False,
+        noise: float = 0.0,
     ) -> None:
         """`hidden` are widths from the image inwards."""
         super().__init__(hidden[-1], image_shape[1], conditioning)
@@ -142,7 +170,7 @@ class DenseDiscriminator(Discriminator):
         shown = (channels + (conditioning.kind == "concatenation")) * height * width
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in pairwise([shown, *hidden]):
-            layers += [nn.Linear(before, after), nn.LeakyReLU(LEAK)]
+            layers += [*([Noise(noise)] if noise else []), nn.Linear(before, after), nn.LeakyReLU(LEAK)]
         self.layers = nn.Sequential(*layers)
         if spectral_norm:
             self.bound_spectral_norm()
@@ -151,6 +179,22 @@ class DenseDiscriminator(Discriminator):
         """The last hidden layer."""
         features: Tensor = self.layers(image)
         return features
+
+
+class Noise(nn.Module):
+    """N(0, scale²) on every number, in training alone."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x with noise; x itself outside training."""
+        return x + self.scale * torch.randn_like(x) if self.training else x
+
+
+def _linear_logit(features: int) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(features, 1), nn.Flatten(0))
 
 
 def _halving(fine: int, coarse: int, *, batch_norm: bool) -> nn.Sequential:

@@ -31,10 +31,12 @@ class GenerativeAdversarialNetwork(nn.Module):
 
         Raises ConfigError where it has none, and for a side that a DCGAN cannot reach.
         """
+        if model.condition == "discovered":
+            classes = model.discovered_classes
         if model.condition != "none" and classes < 2:
             raise ConfigError("model.condition needs a data set with two classes or more")
-        told = 0 if model.condition == "none" else classes
-        return cls(_generator(model, data, told), _discriminator(model, data, told))
+        told = 0 if model.condition in ("none", "semi_supervised") else classes
+        return cls(_generator(model, data, told), _discriminator(model, data, classes))
 
 
 def _generator(model: GanConfig, data: DataConfig, classes: int) -> Generator:
@@ -51,10 +53,16 @@ def _generator(model: GanConfig, data: DataConfig, classes: int) -> Generator:
 
 
 def _discriminator(model: GanConfig, data: DataConfig, classes: int) -> Discriminator:
-    conditioning = Conditioning(model.condition, classes)
+    conditioning = Conditioning(model.condition, classes, model.codes)
     if model.nets == "dense":
         shape = (data.channels, data.size, data.size)
-        return DenseDiscriminator(shape, model.hidden, conditioning=conditioning, spectral_norm=model.spectral_norm)
+        return DenseDiscriminator(
+            shape,
+            model.hidden,
+            conditioning=conditioning,
+            spectral_norm=model.spectral_norm,
+            noise=model.discriminator_noise,
+        )
     return ConvolutionalDiscriminator(
         data.size,
         data.channels,

@@ -176,3 +176,13 @@ def relativistic_generator_loss(real_logits: PerExample, fake_logits: PerExample
     Against the optimal discriminator it descends KL(q ‖ p) − JS(p⊗q, q⊗p).
     """
     return softplus(real_logits - fake_logits)
+
+
+def feature_matching_loss(
+    real_features: Float[Tensor, "batch features"], fake_features: Float[Tensor, "batch features"]
+) -> Float[Tensor, ""]:
+    """‖E f(x) − E f(G(z))‖², section 3.1 of Salimans et al. 2016, with the batches' means and over their number.
+
+    A squared distance of means: it is 0 for every q whose mean features are those of p.
+    """
+    return (real_features.mean(dim=0) - fake_features.mean(dim=0)).square().mean()

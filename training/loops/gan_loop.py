@@ -11,8 +11,9 @@ import time
 import torch
 from torch import Tensor
 
-from training.config import RunConfig
-from training.data.datasets import DataSplits
+from training.config import ConfigError, RunConfig
+from training.data.datasets import DataSplits, ImageSet
+from training.data.few_labels import labelled
 from training.evaluation.judge import Judge
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan.objective import game
@@ -51,11 +52,12 @@ def train_gan(
     plan = Plan.of(config, len(data.train))
     played = game(training.settings.objective.kind)
     selection = _selection(training, data, run, judge)
+    known = _known(training, data)
     watch = Watch.of(data, judge)
     clock, speed = CheckpointClock(config.checkpoint_every_s), _Speedometer()
     with Journal(run.path, plan, done_steps=training.step, progress=progress) as journal:
         for chosen in plan.batches(done_steps=training.step):
-            numbers = take_step(training, plan, played, data.train.take(chosen))
+            numbers = take_step(training, plan, played, data.train.take(chosen), known)
             speed.passed(len(chosen))
             journal.advance()
             if _is_recorded(training):
@@ -78,6 +80,16 @@ def _as_floats(numbers: dict[str, Tensor]) -> dict[str, float]:
 def _is_recorded(training: GanTraining) -> bool:
     """Now and then, and only where both players have just moved."""
     return training.step % (RECORD_EVERY_GENERATOR_STEPS * training.settings.objective.discriminator_steps) == 0
+
+
+def _known(training: GanTraining, data: DataSplits) -> ImageSet | None:
+    """The pictures whose labels are told, where they are few. Raises ConfigError where there are none."""
+    if not training.settings.learns_from_few_labels:
+        return None
+    known = labelled(data.train)
+    if not len(known):
+        raise ConfigError("few labels are still some: set data.labelled_images")
+    return known
 
 
 def _selection(training: GanTraining, data: DataSplits, run: RunFolder, judge: Judge | None) -> Selection | None:

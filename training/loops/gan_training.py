@@ -8,6 +8,7 @@ import torch
 
 from app.manifest import PixelRange
 from training.config import RunConfig
+from training.gan.discriminator import Discriminator
 from training.gan.generator import Generator
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan_sections import GanConfig
@@ -19,7 +20,10 @@ PIXELS = PixelRange(low=-1.0, high=1.0)
 
 @dataclass
 class GanTraining:
-    """The state of a run: both nets, the generator's average, an optimiser each, and how many steps are behind them."""
+    """The state of a run: both nets, their averages, an optimiser each, and how many steps are behind them.
+
+    The discriminator is averaged where it is what the run is for: a classifier that learns from few labels.
+    """
 
     config: RunConfig
     settings: GanConfig
@@ -28,6 +32,7 @@ class GanTraining:
     average: WeightAverage[Generator]
     generator_optimiser: torch.optim.Adam
     discriminator_optimiser: torch.optim.Adam
+    discriminator_average: WeightAverage[Discriminator] | None = None
     step: int = 0
     train_seconds: float = 0.0
 
@@ -48,6 +53,7 @@ class GanTraining:
             WeightAverage(net.generator, optimiser.average_decay),
             torch.optim.Adam(net.generator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
             torch.optim.Adam(net.discriminator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
+            WeightAverage(net.discriminator, optimiser.average_decay) if settings.learns_from_few_labels else None,
         )
 
     @property
@@ -64,6 +70,7 @@ class GanTraining:
             "average": self.average.average.state_dict(),
             "generator_optimiser": self.generator_optimiser.state_dict(),
             "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+            "discriminator_average": self.published_discriminator.state_dict() if self.discriminator_average else None,
         }
 
     def restore(self, state: Checkpoint) -> None:
@@ -74,12 +81,21 @@ class GanTraining:
         self.average.average.load_state_dict(state["average"])
         self.generator_optimiser.load_state_dict(state["generator_optimiser"])
         self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        if self.discriminator_average is not None:
+            self.discriminator_average.average.load_state_dict(state["discriminator_average"])
+
+    @property
+    def published_discriminator(self) -> Discriminator:
+        """The averaged discriminator where there is one, or else itself."""
+        return self.net.discriminator if self.discriminator_average is None else self.discriminator_average.average
 
     def averaged(self) -> GenerativeAdversarialNetwork:
         """What is published: the averaged generator and the discriminator, both as they answer outside training."""
-        return GenerativeAdversarialNetwork(self.average.average, self.net.discriminator).eval()
+        return GenerativeAdversarialNetwork(self.average.average, self.published_discriminator).eval()
 
     def averaged_weights(self) -> Checkpoint:
         """Those of `averaged`, while both nets go on training: that puts the discriminator into its other mode."""
-        average = {f"generator.{name}": weight for name, weight in self.average.average.state_dict().items()}
-        return self.net.state_dict() | average
+        players = {"generator": self.average.average, "discriminator": self.published_discriminator}
+        return {
+            f"{player}.{name}": weight for player, net in players.items() for name, weight in net.state_dict().items()
+        }

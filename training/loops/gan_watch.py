@@ -67,6 +67,8 @@ class Watch:
             "validation_pair_accuracy": self._pair_accuracy(training, samples),
             "diversity": diversity(samples) / self.diversity,
         }
+        if training.settings.condition in ("auxiliary", "semi_supervised") and self.labels is not None:
+            numbers["validation_error_percent"] = 100 * self._classification_error(training)
         if self.judge is not None and self.classes is not None:
             numbers["classes"] = effective_classes(self.judge.look_at(samples).classes) / self.classes
         return Sighting(numbers, list(_warnings(training, numbers)))
@@ -77,7 +79,7 @@ class Watch:
         noise = step_generator(training.config.seed, FIXED_DRAW)
         latent = torch.randn(len(self.pictures), training.settings.latent_size, generator=noise)
         parts = [
-            generator(latent[part].to(training.device), self._labels(training, part, told=bool(generator.classes)))
+            generator(latent[part].to(training.device), self._drawn_classes(training, part))
             for part in _parts(len(latent))
         ]
         return to_bytes(torch.cat(parts).float().cpu().numpy(), PIXELS)
@@ -94,6 +96,25 @@ class Watch:
             wins.append((real > fake).float())
         discriminator.train()
         return torch.cat(wins).mean().item()
+
+    @torch.no_grad()
+    def _classification_error(self, training: GanTraining) -> float:
+        """The share of held-out pictures whose class the published discriminator gets wrong."""
+        discriminator = training.published_discriminator.eval()
+        found = []
+        for part in _parts(len(self.pictures)):
+            class_logits = discriminator.verdict(_image(training, self.pictures[part])).class_logits
+            assert class_logits is not None  # the conditions that this is asked of have them
+            found.append(class_logits.argmax(dim=1).cpu().numpy())
+        training.net.discriminator.train()
+        return float(np.mean(np.concatenate(found) != self.labels))
+
+    def _drawn_classes(self, training: GanTraining, part: slice) -> Tensor | None:
+        """Those of the held-out pictures; discovered ones take turns."""
+        if training.settings.condition != "discovered":
+            return self._labels(training, part, told=bool(training.net.classes))
+        numbers = torch.arange(len(self.pictures))[part] % training.net.classes
+        return numbers.to(training.device)
 
     def _labels(self, training: GanTraining, part: slice, *, told: bool) -> Tensor | None:
         if not told or self.labels is None:

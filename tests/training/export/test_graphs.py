@@ -136,6 +136,7 @@ def test_label_of_a_conditional_graph_is_one_integer_a_row(tmp_path: Path) -> No
     [
         ("none", set()),
         ("auxiliary", {"latent_to_image", "latent_gradient"}),
+        ("discovered", {"latent_to_image", "latent_gradient"}),
         ("projection", {"latent_to_image", "latent_gradient", "image_to_realism"}),
     ],
 )

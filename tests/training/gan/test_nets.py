@@ -150,6 +150,30 @@ def test_auxiliary_classifier_finds_out_the_class_untold() -> None:
             discriminator(IMAGE, LABEL)
 
 
+def test_discovering_discriminator_guesses_classes_and_codes() -> None:
+    conditioning = Conditioning("discovered", CLASSES, codes=2)
+    verdict = ConvolutionalDiscriminator(8, 2, 4, conditioning=conditioning).verdict(IMAGE)
+    assert verdict.class_logits is not None
+    assert verdict.codes is not None
+    assert (verdict.class_logits.shape, verdict.codes.shape) == ((4, CLASSES), (4, 2))
+
+
+def test_semi_supervised_logit_is_that_of_any_class_against_one_more_at_zero() -> None:
+    for discriminator in _discriminators("semi_supervised"):
+        verdict = discriminator.verdict(IMAGE)
+        assert verdict.class_logits is not None
+        every = torch.softmax(torch.cat([verdict.class_logits, torch.zeros(4, 1)], dim=1), dim=1)
+        torch.testing.assert_close(torch.sigmoid(verdict.logit), 1 - every[:, -1])
+        assert all(name.split(".")[0] != "to_logit" for name in discriminator.state_dict())
+
+
+def test_noise_between_layers_is_there_in_training_alone() -> None:
+    net = DenseDiscriminator(SHAPE, [12, 10], noise=0.5)
+    assert not torch.equal(net(IMAGE), net(IMAGE))
+    net.eval()
+    torch.testing.assert_close(net(IMAGE), net(IMAGE), rtol=0, atol=0)
+
+
 def test_nets_ask_for_the_labels_that_they_need() -> None:
     for net in [*_generators(CLASSES), *_generators(0)]:
         with pytest.raises(ValueError, match="labels"):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from training.gan.objective import (
     PerExample,
+    feature_matching_loss,
     game,
     hinge_discriminator_loss,
     hinge_generator_loss,
@@ -104,6 +106,13 @@ def test_losses_and_gradients_stay_finite_at_extreme_logits(kind: GanObjectiveKi
     (gradient,) = torch.autograd.grad(losses.sum(), logits)
     assert losses.isfinite().all()
     assert gradient.isfinite().all()
+
+
+def test_feature_matching_is_the_squared_distance_of_mean_features() -> None:
+    real, fake = torch.randn(5, 3, dtype=torch.float64), torch.randn(7, 3, dtype=torch.float64)
+    wanted = np.mean((real.numpy().mean(axis=0) - fake.numpy().mean(axis=0)) ** 2)
+    torch.testing.assert_close(feature_matching_loss(real, fake).item(), float(wanted))
+    torch.testing.assert_close(feature_matching_loss(real, real.flip(0)).item(), 0.0)
 
 
 def test_game_of_the_non_saturating_kind_changes_the_generators_loss_alone() -> None:

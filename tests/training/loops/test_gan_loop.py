@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import get_args
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from app.images.pixels import to_floats
 from training.config import DataConfig, RunConfig
-from training.data.datasets import DataSplits, load_splits
+from training.data.datasets import DataSplits, ImageSet, load_splits
+from training.data.few_labels import labelled
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan.penalties import squared_slope
 from training.gan_sections import GanObjectiveKind
@@ -150,6 +152,72 @@ def test_auxiliary_classifier_learns_the_classes_and_the_generator_draws_them(
     assert (drawn.argmax(dim=1) == label).float().mean() > 0.5
 
 
+def test_discovering_classes_uses_no_label(digits: DataSplits, tmp_path: Path) -> None:
+    train = ImageSet(digits.train.pictures, np.zeros(len(digits.train), np.int64))
+    config = _config(model={"condition": "discovered", "discovered_classes": 4, "codes": 2})
+    states = [
+        _train(config, data, tmp_path / name).state_dict()
+        for name, data in (("told", digits), ("untold", replace(digits, train=train)))
+    ]
+    assert _identical(*states)
+
+
+def test_discriminator_finds_the_drawn_classes_and_codes_again(digits: DataSplits, tmp_path: Path) -> None:
+    model = {"condition": "discovered", "discovered_classes": 4, "codes": 1, "code_weight": 1.0, "spectral_norm": False}
+    wide = {"generator_channels": 16, "discriminator_channels": 16}
+    steps = {"epochs": 25, "learning_rate": 3e-3, "betas": (0.5, 0.9)}
+    gan = _train(_config(model=model | wide, objective={"kind": "non_saturating"}, optimiser=steps), digits, tmp_path)
+    latent, label = torch.randn(200, 6), torch.arange(200) % 4
+    with torch.no_grad():
+        verdict = gan.discriminator.verdict(gan.generator(latent, label))
+    assert verdict.class_logits is not None
+    assert verdict.codes is not None
+    assert (verdict.class_logits.argmax(dim=1) == label).float().mean() > 0.8  # guessing has 0.25
+    assert torch.corrcoef(torch.stack([verdict.codes[:, 0], latent[:, 0]]))[0, 1] > 0.5
+
+
+SEMI_SUPERVISED = {
+    "nets": "dense",
+    "hidden": [64, 32],
+    "spectral_norm": False,
+    "condition": "semi_supervised",
+    "discriminator_noise": 0.3,
+    "labelled_batch": 20,
+}
+
+
+def test_classifier_learns_from_few_labels_and_unlabelled_pictures(digits: DataSplits, tmp_path: Path) -> None:
+    few = load_splits(DataConfig(set="digits", size=8, labelled_images=50))
+    config = _config(
+        data={"labelled_images": 50},
+        model=SEMI_SUPERVISED,
+        objective={"kind": "non_saturating", "feature_matching": True},
+        optimiser={"epochs": 12, "learning_rate": 2e-3, "betas": (0.5, 0.9)},
+    )
+    model = _train(config, few, tmp_path)
+    real = torch.from_numpy(to_floats(digits.test.pictures, PIXELS))
+    with torch.no_grad():
+        class_logits = model.discriminator.verdict(real).class_logits
+    assert class_logits is not None
+    assert np.mean(class_logits.argmax(dim=1).numpy() == digits.test.labels) > 0.75
+
+
+def test_resumed_run_with_few_labels_is_bitwise_the_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = load_splits(DataConfig(set="digits", size=8, labelled_images=50))
+    few = replace(few, train=labelled(few.train))
+    config = _config(data={"labelled_images": 50}, model=SEMI_SUPERVISED, objective={"feature_matching": True})
+    _train(config, few, tmp_path / "unbroken")
+    monkeypatch.setattr(gan_loop, "save_checkpoint", _dying_after(2))
+    with pytest.raises(_Killed):
+        _train(config, few, tmp_path / "broken")
+    monkeypatch.undo()
+    torch.manual_seed(12345)
+    _train(config, few, tmp_path / "broken", resume=True)
+    assert _identical(_last_state(tmp_path / "unbroken"), _last_state(tmp_path / "broken"))
+
+
 def test_average_carries_the_running_statistics(digits: DataSplits, tmp_path: Path) -> None:
     config = _config(model={"generator_batch_norm": True}, optimiser={"average_decay": 0.999})
     averaged = _train(config, digits, tmp_path).generator
@@ -252,6 +320,7 @@ def _moves_both(config: RunConfig, digits: DataSplits, folder: Path) -> None:
 
 def _config(
     *,
+    data: Mapping[str, object] = MappingProxyType({}),
     model: Mapping[str, object] = MappingProxyType({}),
     objective: Mapping[str, object] = MappingProxyType({}),
     optimiser: Mapping[str, object] = MappingProxyType({}),
@@ -265,7 +334,7 @@ def _config(
             "name": "tiny_gan",
             "title": "A tiny GAN",
             "seed": 3,
-            "data": {"set": "digits", "size": 8},
+            "data": {"set": "digits", "size": 8, **data},
             "model": {**sizes, **norms, **model, "objective": {"kind": "hinge", **objective}},
             "optimiser": {**steps, "schedule": "constant", **optimiser},
             "samples_every_epochs": 2,
