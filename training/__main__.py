@@ -45,11 +45,14 @@ from training.loops.run_folder import RunFolder
 from training.loops.vae_loop import train_vae
 from training.measuring import (
     add_comparison_options,
+    add_images_option,
     add_judge_options,
     add_quality_options,
     compare_versions,
+    counted,
     known_jury,
     make_judge,
+    measured_on,
     open_version,
     quality,
     quality_again,
@@ -95,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
     )
+    add_images_option(publish, "test images that the card's numbers are of (default: the experiment's)")
     export = _command(commands, "export", _export, "write a trained run's ONNX graphs, checked against PyTorch")
     export.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of a run, finished or not")
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the graphs go")
@@ -174,7 +178,7 @@ def _add_evaluation_options(evaluate: argparse.ArgumentParser) -> None:
         help="instead: how well pictures are found in latent space: own samples recovered, the error on test images",
     )
     add_quality_options(evaluate)
-    evaluate.add_argument("--images", type=_positive, help="test images, or simulated ones, of these estimates")
+    add_images_option(evaluate, "test images that are measured, or simulated ones (default: as many as of the card)")
 
 
 def _positive(text: str) -> int:
@@ -260,6 +264,7 @@ def _loop(config: RunConfig, judge: Judge | None) -> Callable[..., object]:
 def _publish(options: argparse.Namespace) -> int:
     """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
     run, data = finished(options)
+    run = replace(run, config=measured_on(run.config, options.images, data))
     folder = publish(run, data, options.models_dir, known_jury(run.config, options.data_dir))
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"published: {folder}")
@@ -278,22 +283,25 @@ def _export(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     """Measure a published version from its files alone: the card's numbers again, or other estimates of log p(x)."""
-    subject, asked = open_version(options.version_folder, options.data_dir), _asked(options)
-    graphs, config, data = subject.graphs, subject.config, subject.data
+    subject = open_version(options.version_folder, options.data_dir)
+    graphs, data = subject.graphs, subject.data
+    options.images = counted(options.images, data)
+    asked, config = _asked(options), measured_on(subject.config, options.images, data)
     if options.probe:
         print(probe_report(graphs, data))
         return 0
     if options.quality:
         found = quality(subject, options)
     elif options.inversion:
-        found = inversion(graphs, subject.manifest, data, options.images or config.evaluation.images)
+        found = inversion(graphs, subject.manifest, data, config.evaluation.images)
     elif asked:
         found = subject.estimates(asked)
     else:
         found = measure(graphs, config, data) | realism_again(subject) | quality_again(subject, options)
     for name, metric in found.items():
         published = subject.manifest.metrics.get(name)
-        beside = f" (published: {published.value:g})" if published else ""
+        otherwise = ", measured otherwise" if published and published.protocol != metric.protocol else ""
+        beside = f" (published: {published.value:g}{otherwise})" if published else ""
         error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
         print(f"{name}: {metric.value:g}{error} {metric.unit}{beside}; {metric.protocol}")
     return 0

@@ -24,6 +24,9 @@ from training.export.judge import write_judge
 from training.gan_sections import GanConfig
 from training.loops.judge_loop import JudgeConfig, train_judge
 
+ALL = "all"
+"""What `--images` takes beside a number."""
+
 
 def add_judge_options(judge: argparse.ArgumentParser) -> None:
     """The options of `judge`."""
@@ -35,6 +38,32 @@ def _card_file(text: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.json", Path(text).name):
         raise argparse.ArgumentTypeError(f"{text} is no FILE.json of plain letters, digits, dots, dashes, underscores")
     return Path(text)
+
+
+def add_images_option(command: argparse.ArgumentParser, which: str) -> None:
+    """How many test images a command measures."""
+    command.add_argument("--images", type=_number_or_all, metavar="N|all", help=which)
+
+
+def _number_or_all(text: str) -> int | str:
+    if text == ALL:
+        return ALL
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def counted(images: int | str | None, data: DataSplits) -> int | None:
+    """The number that `--images` stands for; None where it was not given."""
+    return len(data.test) if isinstance(images, str) else images
+
+
+def measured_on(config: RunConfig, images: int | str | None, data: DataSplits) -> RunConfig:
+    """The configuration with as many test images as `--images` says; as it is where that was not given."""
+    count = counted(images, data)
+    if count is None:
+        return config
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"images": count})})
 
 
 def add_quality_options(evaluate: argparse.ArgumentParser) -> None:

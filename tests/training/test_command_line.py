@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -188,3 +189,26 @@ def _records(run: Path) -> list[dict[str, float]]:
 def _write_picture(path: Path, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (9, 11), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def test_images_all_measures_every_test_image_and_says_so(models_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(models_dir / "tiny_vae" / "1"), "--images", "all"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("negative_log_likelihood"))
+    assert "measured otherwise); importance-weighted bound; all 270 test images of digits, K = 20" in line
+
+
+def test_card_of_all_test_images_is_measured_again_to_the_same_numbers(
+    vae_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["--models-dir", str(tmp_path), "--threads", "1"]
+    assert main(["publish", str(vae_run), *models, "--images", "all"]) == 0
+    assert main(["evaluate", str(tmp_path / "tiny_vae" / "1")]) == 0
+    again = re.findall(r"^negative_\w+: (\S+) .*\(published: (\S+)\); .*all 270 test", capsys.readouterr().out, re.M)
+    assert len(again) == 2
+    assert all(found == published for found, published in again)
+    assert read_config(vae_run / "run.toml").evaluation.images == 40
+
+
+def test_no_images_at_all_are_refused(models_dir: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(models_dir / "tiny_vae" / "1"), "--images", "0"])
