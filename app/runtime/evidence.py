@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from app.runtime.batch import Array
 
-SAMPLES_A_ROW = 16
-"""Importance samples that a row holds at most."""
+SAMPLES_A_ROW = 64
+"""Importance samples that a row holds at most. Each row encodes its image again: fewer rows, less of that."""
 
 
 def fold(images: Array, noise: npt.NDArray[np.float32]) -> dict[str, Array]:
-    """Feeds for images (N,C,H,W) with noise (N,K,D): rows of at most 16 samples, the last filled up with zeros."""
+    """Feeds for images (N,C,H,W) with noise (N,K,D): rows of at most 64 samples, the last filled up with zeros."""
     count, samples, size = noise.shape
     pieces = math.ceil(samples / SAMPLES_A_ROW)
     length = math.ceil(samples / pieces)

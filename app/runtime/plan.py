@@ -19,6 +19,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, Literal
 
+from app.runtime.evidence import SAMPLES_A_ROW
 from app.runtime.machine import cpu_model, usable_cores
 from app.runtime.session import RUNTIME, GraphSession
 from app.runtime.tuning import ByHand, Measured, Plan, is_quiet, measure
@@ -44,7 +45,7 @@ class Planner:
         self._by_hand = by_hand
         self._cores = cores
         self._cache = PlanCache(cache_dir)
-        self._circumstances = (RUNTIME, cpu_model(), cores, *astuple(by_hand))
+        self._circumstances = (RUNTIME, cpu_model(), cores, SAMPLES_A_ROW, *astuple(by_hand))
 
     @property
     def plain_threads(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -68,11 +69,8 @@ async def weigh_pictures(weigh: Weigh, count: int, latent_size: int, effort: Eff
     These are weighed even where fewer are asked for.
     """
     active, found = np.arange(count), Weighed()
-    steps = sorted({effort.samples, opening} - {0})
-    tallies: dict[int, Tally] = {}
-    for start, stop in zip([0, *steps], steps, strict=False):
-        part = await _tally(weigh, active, range(start, stop), latent_size, found.answers)
-        tallies[stop] = tallies[start].merged(part) if start else part
+    cuts = sorted({effort.samples, opening} - {0})
+    tallies = await _tallies(weigh, active, range(cuts[-1]), cuts, latent_size, found.answers)
     found.opening = tallies[opening].bounds() if opening else []
     tally = tallies[effort.samples]
     while True:
@@ -84,19 +82,23 @@ async def weigh_pictures(weigh: Weigh, count: int, latent_size: int, effort: Eff
             return found
         active, tally = active[more], tally.take(more)
         further = range(tally.count, min(2 * tally.count, effort.most))
-        tally = tally.merged(await _tally(weigh, active, further, latent_size, found.answers))
+        later = await _tallies(weigh, active, further, [further.stop], latent_size, found.answers)
+        tally = tally.merged(later[further.stop])
 
 
-async def _tally(weigh: Weigh, active: Indices, samples: range, latent_size: int, answers: list[Answer]) -> Tally:
-    """Of these samples of the active pictures, a part after the other."""
+async def _tallies(
+    weigh: Weigh, active: Indices, samples: range, cuts: Sequence[int], latent_size: int, answers: list[Answer]
+) -> dict[int, Tally]:
+    """Of these samples of the active pictures, up to each of `cuts`; weighed a part after the other."""
+    tallies: dict[int, Tally] = {}
     tally: Tally | None = None
     for start, stop in _parts(samples, len(active), latent_size):
         terms, answer = await weigh(active, start, stop)
         answers.append(answer)
-        part = Tally.of(**terms)
-        tally = part if tally is None else tally.merged(part)
-    assert tally is not None  # noqa: S101  there is at least one sample
-    return tally
+        for first, last in pairwise([start, *(cut for cut in cuts if start < cut < stop), stop]):
+            piece = Tally.of(**{name: term[:, first - start : last - start] for name, term in terms.items()})
+            tally = tallies[last] = piece if tally is None else tally.merged(piece)
+    return tallies
 
 
 def _parts(samples: range, count: int, latent_size: int) -> Iterator[tuple[int, int]]:

@@ -25,7 +25,7 @@ LARGEST_BATCH_ROWS = 64
 """Publication holds graphs to the same bytes up to here; beyond it a CPU gains nothing and the others wait longer."""
 LONGEST_RUN_S = 0.05
 """A run that takes longer makes those who wait for the next one wait too long."""
-HANDOFF_S = 5e-4
+HANDOFF_S = 1e-3
 """What a run costs besides the graph: to a thread and back while the event loop is busy, rows stacked and split."""
 LANES_PAY_S = 2e-3
 """Where the largest batch takes less, rows are better joined than run side by side: more runs, more handing over."""
