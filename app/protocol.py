@@ -1,11 +1,14 @@
-"""HTTP/1.1 on a connection: uvicorn's protocol, but a whole answer leaves in one piece.
+"""HTTP/1.1 on a connection: uvicorn's protocol, but a whole answer leaves in one piece, and answers leave together.
 
 uvicorn checks every header with two regular expressions, writes the head of an answer and then its body: two system
-calls, two packets, two wakeups of the client. An application that answers whole bodies needs none of it.
+calls, two packets, two wakeups of the client. An application that answers whole bodies needs none of it. And what a
+batch answers, it answers to many at once: a client that is woken for each of them costs this process more than its own
+call does, so the answers of one turn of the event loop are written in one go, at its end.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -16,21 +19,71 @@ _LEFT_TO_UVICORN = frozenset({b"connection", b"transfer-encoding"})
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has come."""
+        super().connection_made(transport)
+        self._departures = _departures_of(self.loop)
+
     def on_headers_complete(self) -> None:
         """A request begins."""
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
-            self.cycle.send = _Answer(self.cycle).send  # type: ignore[method-assign]
+            self.cycle.send = _Answer(self.cycle, self._departures).send  # type: ignore[method-assign]
+
+    def shutdown(self) -> None:
+        """The server ends: close the connection, now or after the answer that is being made."""
+        self._departures.leave()
+        super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP: say so, after what was answered before, and close the connection."""
+        self._departures.leave()
+        super().send_400_response(msg)
+
+
+class _Departures:
+    """Answers that wait for the others of this turn of the event loop."""
+
+    __slots__ = ("_waiting", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiting: list[tuple[asyncio.Transport, tuple[bytes, bytes]]] = []
+
+    def add(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+        """Write an answer at the end of this turn."""
+        if not self._waiting:
+            self.loop.call_soon(self.leave)
+        self._waiting.append((transport, (head, body)))
+
+    def leave(self) -> None:
+        """Write what waits, in the order of the answers."""
+        waiting, self._waiting = self._waiting, []
+        for transport, pieces in waiting:
+            if not transport.is_closing():
+                transport.writelines(pieces)
+
+
+_departures: _Departures | None = None
+
+
+def _departures_of(loop: asyncio.AbstractEventLoop) -> _Departures:
+    """Those of `loop`: a process serves with one, and only tests with another afterwards."""
+    global _departures
+    if _departures is None or _departures.loop is not loop:
+        _departures = _Departures(loop)
+    return _departures
 
 
 class _Answer:
     """Keeps the head of an answer back until its body: where that is the whole of it, both leave together."""
 
-    __slots__ = ("_cycle", "_start")
+    __slots__ = ("_cycle", "_departures", "_start")
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    def __init__(self, cycle: RequestResponseCycle, departures: _Departures) -> None:
         self._cycle = cycle
+        self._departures = departures
         self._start: Any = None
 
     async def send(self, message: Any) -> None:  # noqa: ANN401  one of ASGI's messages
@@ -48,6 +101,7 @@ class _Answer:
             if (head := self._head_of_whole(start, message)) is not None:
                 self._write(head, message.get("body", b""))
                 return
+            self._departures.leave()  # what was answered before on this connection goes first
             await RequestResponseCycle.send(cycle, start)
         await RequestResponseCycle.send(cycle, message)
 
@@ -60,19 +114,11 @@ class _Answer:
         whole = cycle.keep_alive and not message.get("more_body", False) and cycle.scope["method"] != "HEAD"
         if not whole or cycle.access_log or status in (204, 304):
             return None
-        length = None
-        parts = [STATUS_LINE[status]]
         headers = [*cycle.default_headers, *start["headers"]]
-        for name, value in headers:
-            if name == b"content-length":
-                length = value
-            elif name in _LEFT_TO_UVICORN:
-                return None
-            parts += (name, b": ", value, b"\r\n")
-        if length != b"%d" % len(message.get("body", b"")):
+        named = dict(headers)
+        if named.get(b"content-length") != b"%d" % len(message["body"]) or not _LEFT_TO_UVICORN.isdisjoint(named):
             return None
-        parts.append(b"\r\n")
-        head = b"".join(parts)
+        head = STATUS_LINE[status] + b"\r\n".join(map(b": ".join, headers)) + b"\r\n\r\n"
         if not head.count(b"\n") == head.count(b"\r") == len(headers) + 2:
             raise RuntimeError("a header of the answer holds a line break")
         return head
@@ -82,7 +128,7 @@ class _Answer:
         cycle = self._cycle
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        cycle.transport.writelines((head, body))
+        self._departures.add(cycle.transport, head, body)
         cycle.message_event.set()
         cycle.on_response()
         del cycle.send  # or the two would keep each other until the garbage collector comes

@@ -35,6 +35,9 @@ from app.telemetry import logging_to
 from app.watchdog import watchdog
 from app.workers import join_workers, shared_folder
 
+YOUNG_OBJECTS = 10_000
+"""New objects between collections: those of many requests, not of a few (CPython's own threshold is 700)."""
+
 SWITCH_INTERVAL_S = 0.005
 """The interpreter's own, which a start shortens."""
 
@@ -132,6 +135,7 @@ def application_of(settings: Settings, early: EarlyVersions | None) -> FastAPI:
             async with watchdog(settings.watchdog_s, supervisor=supervisor), inner(application):
                 service: Service = application.state.service
                 gc.freeze()  # what was loaded stays: collections that walk it again cost the tail of every latency
+                gc.set_threshold(YOUNG_OBJECTS)
                 gc.enable()
                 sys.setswitchinterval(SWITCH_INTERVAL_S)
                 release_memory()

@@ -18,10 +18,17 @@ TRACED = "fastapi.telemetry"
 """The key of a request's scope by which FastAPI says that it has opened a span."""
 
 
+_asked = False
+
+
 def wanted() -> bool:
-    """Whether anybody asked for traces."""
-    asked = any(os.environ.get(variable) for variable in ENDPOINT_VARIABLES)
-    return asked or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    """Whether anybody asked for traces; until this has been true once, nothing is traced."""
+    global _asked
+    sent = any(os.environ.get(variable) for variable in ENDPOINT_VARIABLES)
+    if sent or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        _asked = True
+        return True
+    return False
 
 
 def describe_request(method: str, route: str | None, identity: str) -> None:
@@ -35,7 +42,7 @@ def describe_request(method: str, route: str | None, identity: str) -> None:
 
 def is_traced() -> bool:
     """Whether what happens now is part of a recorded trace."""
-    return trace.get_current_span().is_recording()
+    return _asked and trace.get_current_span().is_recording()
 
 
 def record_stage(name: str, began_s: float, ended_s: float, attributes: Mapping[str, str | int]) -> None:

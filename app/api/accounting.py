@@ -113,9 +113,10 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
-            headers = message["headers"] = [*message["headers"], (b"x-request-id", self._identity), *SECURITY_HEADERS]
-            if all(name != CONTENT_POLICY[0] for name, _ in headers):
+            headers = [*message["headers"], (b"x-request-id", self._identity), *SECURITY_HEADERS]
+            if CONTENT_POLICY[0] not in dict(headers):
                 headers.append(CONTENT_POLICY)
+            message["headers"] = headers
             if tracing.TRACED in self._scope:
                 tracing.describe_request(_known(self._scope["method"]), _route(self._scope), self._identity.decode())
         elif self.bodyless and message["type"] == "http.response.body":

@@ -50,7 +50,8 @@ class _Step:
 
     function: Callable[..., Any]
     taken: tuple[tuple[str, Take], ...]
-    provided: tuple[tuple[str, Callable[..., Any]], ...]
+    provided: tuple[tuple[str, int], ...]
+    """By the place of the step that provides it."""
 
 
 class Plan:
@@ -66,31 +67,32 @@ class Plan:
 
     async def call(self, request: Request) -> Response:
         """The operation's answer."""
-        found: dict[Callable[..., Any], Any] = {}
+        found: list[Any] = []
         for step in self._steps:
             arguments = {name: take(request) for name, take in step.taken}
-            for name, function in step.provided:
-                arguments[name] = found[function]
-            found[step.function] = await step.function(**arguments)
-        response: Response = found[self._steps[-1].function]
+            for name, place in step.provided:
+                arguments[name] = found[place]
+            found.append(await step.function(**arguments))
+        response: Response = found[-1]
         return response
 
-    def _add(self, function: Callable[..., Any]) -> None:
-        """Plan `function`, after what it depends on."""
-        if any(step.function is function for step in self._steps):
-            return
+    def _add(self, function: Callable[..., Any]) -> int:
+        """Plan `function`, after what it depends on; its place among the steps."""
+        for place, step in enumerate(self._steps):
+            if step.function is function:
+                return place
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"{function} is not async")
         hints = get_type_hints(function, include_extras=True)
         taken: list[tuple[str, Take]] = []
-        provided: list[tuple[str, Callable[..., Any]]] = []
+        provided: list[tuple[str, int]] = []
         for name in inspect.signature(function).parameters:
             if (dependency := _dependency(hints[name])) is not None:
-                self._add(dependency)
-                provided.append((name, dependency))
+                provided.append((name, self._add(dependency)))
             else:
                 taken.append((name, _take(name, hints[name])))
         self._steps.append(_Step(function, tuple(taken), tuple(provided)))
+        return len(self._steps) - 1
 
 
 def _dependency(hint: Any) -> Callable[..., Any] | None:  # noqa: ANN401  a type hint can be anything

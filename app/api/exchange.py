@@ -31,7 +31,6 @@ class Exchange:
         "_loop",
         "_over",
         "_patience_s",
-        "_place",
         "_read",
         "_receive",
         "_send",
@@ -39,21 +38,22 @@ class Exchange:
         "_timer",
         "_watcher",
         "_work",
+        "began_s",
     )
 
     def __init__(self, receive: Receive, send: Send, *, patience_s: float, latecomers: Latecomers) -> None:
         self._receive = receive
         self._send = send
         self._patience_s = patience_s
-        self._loop = asyncio.get_running_loop()
-        self._work = asyncio.current_task(self._loop)
-        self._heard_s = self._loop.time()
+        self._loop = loop = asyncio.get_running_loop()
+        self._work = asyncio.current_task(loop)
+        self.began_s = self._heard_s = loop.time()
         self._body: bytes | None = None
         self._read = self._answered = self._stalled = self._departed = self._over = False
         self._end: asyncio.Event | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._place = latecomers.expect(self._loop, self._look)
+        latecomers.expect(self, loop)
 
     async def read_body(self, check_size: Callable[[int], None]) -> bytes:
         """The whole body; `check_size` may raise at the number of bytes so far.
@@ -77,7 +77,7 @@ class Exchange:
         """Run `app`; cancel it and raise ClientDisconnect when the caller leaves before the answer is whole."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = self._loop.call_later(WATCHED_AFTER_S, self._look)
+            self._timer = self._loop.call_later(WATCHED_AFTER_S, self.look)
         try:
             await app(scope, self._hand_in, self._pass_on)
         except asyncio.CancelledError:
@@ -87,15 +87,17 @@ class Exchange:
 
     def end(self) -> None:
         """The answer is whole, or there will be none."""
-        self._over, self._body = True, None
-        self._place.look = None  # or all that this request held would lie there until it is due
+        if self._over:
+            return
+        self._over = True
         if self._timer is not None:
             self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
         if self._departed and self._work is not None:
             self._work.uncancel()
-            self._departed = False
+        # It is still expected: all that this request held would lie there until it is due.
+        del self._receive, self._send, self._work, self._body
 
     async def _next_message(self) -> Message:
         try:
@@ -110,14 +112,14 @@ class Exchange:
         self._heard_s = self._loop.time()
         return message
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """This takes longer than most, unless it is over."""
         if self._over:
             return
         if self._body is not None:
             self._watcher = self._loop.create_task(self._listen())
         elif (left_s := self._heard_s + self._patience_s - self._loop.time()) > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
+            self._timer = self._loop.call_later(left_s, self.look)
         elif self._work is not None:
             self._stalled = True
             self._work.cancel()
@@ -148,43 +150,28 @@ class Exchange:
                 self._end.set()
 
 
-class Place:
-    """When somebody is looked at, and how; None where that is no longer wanted."""
-
-    __slots__ = ("due_s", "look")
-
-    def __init__(self, due_s: float, look: Callable[[], None]) -> None:
-        self.due_s = due_s
-        self.look: Callable[[], None] | None = look
-
-
 class Latecomers:
-    """Looks at everybody once, between `delay_s` and half as much again after they came, with one timer for all."""
+    """Looks at every exchange once, between `delay_s` and half as much again after it began, with one timer for all."""
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
-        self._expected: deque[Place] = deque()
+        self._expected: deque[Exchange] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def expect(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> Place:
-        """Call `look` when it is time, unless it is taken from its place before."""
+    def expect(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at `exchange` when it is time."""
         if loop is not self._loop:  # an application may outlive the loop that it was first run on
             self._loop = loop
             self._expected.clear()
-        place = Place(loop.time() + self._delay_s, look)
-        self._expected.append(place)
-        if len(self._expected) == 1:
-            loop.call_later(self._delay_s, self._look_at_due)
-        return place
+        if not self._expected:
+            loop.call_later(self._delay_s, self._look_at_due, loop)
+        self._expected.append(exchange)
 
-    def _look_at_due(self) -> None:
-        if self._loop is None:
+    def _look_at_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
             return
-        now = self._loop.time()
-        while self._expected and self._expected[0].due_s <= now:
-            if (look := self._expected.popleft().look) is not None:
-                look()
-        if (
-            self._expected
-        ):  # most of them leave before they are due: a timer for each moment would wake the loop for nothing
-            self._loop.call_later(self._delay_s / 2, self._look_at_due)
+        began_s = loop.time() - self._delay_s
+        while self._expected and self._expected[0].began_s <= began_s:
+            self._expected.popleft().look()
+        if self._expected:  # most end before they are due: a timer for each moment would wake the loop for nothing
+            loop.call_later(self._delay_s / 2, self._look_at_due, loop)
