@@ -9,6 +9,7 @@ call does, so the answers of one turn of the event loop are written in one go, a
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -23,6 +24,14 @@ class Protocol(HttpToolsProtocol):
         """A client has come."""
         super().connection_made(transport)
         self._departures = _departures_of(self.loop)
+        self._idle_since_s: float | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        super().connection_lost(exc)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
 
     def on_headers_complete(self) -> None:
         """A request begins."""
@@ -30,6 +39,31 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.send = _Answer(self.cycle, self._departures).send  # type: ignore[method-assign]
+
+    def on_response_complete(self) -> None:
+        """An answer is whole; the connection may now be idle, but most are not for long: their timer is kept."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since_s = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since_s = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it has been idle for long enough."""
+        self._idle_timer = None
+        if self._idle_since_s is None:
+            return
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._idle_timer = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
         """The server ends: close the connection, now or after the answer that is being made."""
@@ -45,16 +79,16 @@ class Protocol(HttpToolsProtocol):
 class _Departures:
     """Answers that wait for the others of this turn of the event loop."""
 
-    __slots__ = ("_waiting", "loop")
+    __slots__ = ("_loop", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self._loop = loop
         self._waiting: list[tuple[asyncio.Transport, tuple[bytes, bytes]]] = []
 
     def add(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
         """Write an answer at the end of this turn."""
         if not self._waiting:
-            self.loop.call_soon(self.leave)
+            self._loop.call_soon(self.leave)
         self._waiting.append((transport, (head, body)))
 
     def leave(self) -> None:
@@ -65,15 +99,9 @@ class _Departures:
                 transport.writelines(pieces)
 
 
-_departures: _Departures | None = None
-
-
+@lru_cache(maxsize=1)  # a process serves with one loop, and only tests with another afterwards
 def _departures_of(loop: asyncio.AbstractEventLoop) -> _Departures:
-    """Those of `loop`: a process serves with one, and only tests with another afterwards."""
-    global _departures
-    if _departures is None or _departures.loop is not loop:
-        _departures = _Departures(loop)
-    return _departures
+    return _Departures(loop)
 
 
 class _Answer:

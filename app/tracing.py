@@ -6,6 +6,7 @@ Nobody pays for traces but who asks for them, through the standard `OTEL_…` va
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping
 
@@ -18,15 +19,14 @@ TRACED = "fastapi.telemetry"
 """The key of a request's scope by which FastAPI says that it has opened a span."""
 
 
-_asked = False
+_asked = threading.Event()
 
 
 def wanted() -> bool:
     """Whether anybody asked for traces; until this has been true once, nothing is traced."""
-    global _asked
     sent = any(os.environ.get(variable) for variable in ENDPOINT_VARIABLES)
     if sent or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        _asked = True
+        _asked.set()
         return True
     return False
 
@@ -42,7 +42,7 @@ def describe_request(method: str, route: str | None, identity: str) -> None:
 
 def is_traced() -> bool:
     """Whether what happens now is part of a recorded trace."""
-    return _asked and trace.get_current_span().is_recording()
+    return _asked.is_set() and trace.get_current_span().is_recording()
 
 
 def record_stage(name: str, began_s: float, ended_s: float, attributes: Mapping[str, str | int]) -> None:

@@ -55,14 +55,7 @@ class Accounting:
         inner = {**scope, "method": "GET", "state": dict(scope.get("state", {}))} if bodyless else scope
         answer = _Answer(inner, send, identity, bodyless=bodyless)
         try:
-            await self._answer(inner, receive, answer)
-        finally:
-            self._account(inner, scope["method"], answer.status, time.perf_counter() - start)
-            request_id.reset(token)
-
-    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        try:
-            await self.app(scope, receive, answer.send)
+            await self.app(inner, receive, answer.send)
         except ClientDisconnect:
             answer.status = CLIENT_LEFT
         except Exception:
@@ -70,13 +63,16 @@ class Accounting:
             if answer.started:
                 raise
             failure = LatentServeError("the service failed; the log knows this request by its id")
-            await problem_response(scope, failure)(scope, receive, answer.send)
+            await problem_response(inner, failure)(inner, receive, answer.send)
+        finally:
+            self._account(inner, scope["method"], answer.status, time.perf_counter() - start)
+            request_id.reset(token)
 
     def _account(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = _route(scope) or "unmatched"
         self.metrics.count_request(route=route, method=_known(method), status=status, seconds=seconds)
-        state: dict[str, Any] = scope.get("state", {})
         if status >= 400:
+            state: dict[str, Any] = scope.get("state", {})
             self.metrics.count_rejection(
                 "client-left" if status == CLIENT_LEFT else state.get("problem_code", str(status))
             )

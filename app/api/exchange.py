@@ -29,7 +29,6 @@ class Exchange:
         "_end",
         "_heard_s",
         "_loop",
-        "_over",
         "_patience_s",
         "_read",
         "_receive",
@@ -39,6 +38,7 @@ class Exchange:
         "_watcher",
         "_work",
         "began_s",
+        "over",
     )
 
     def __init__(self, receive: Receive, send: Send, *, patience_s: float, latecomers: Latecomers) -> None:
@@ -49,7 +49,7 @@ class Exchange:
         self._work = asyncio.current_task(loop)
         self.began_s = self._heard_s = loop.time()
         self._body: bytes | None = None
-        self._read = self._answered = self._stalled = self._departed = self._over = False
+        self._read = self._answered = self._stalled = self._departed = self.over = False
         self._end: asyncio.Event | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -87,9 +87,9 @@ class Exchange:
 
     def end(self) -> None:
         """The answer is whole, or there will be none."""
-        if self._over:
+        if self.over:
             return
-        self._over = True
+        self.over = True
         if self._timer is not None:
             self._timer.cancel()
         if self._watcher is not None:
@@ -113,9 +113,7 @@ class Exchange:
         return message
 
     def look(self) -> None:
-        """This takes longer than most, unless it is over."""
-        if self._over:
-            return
+        """This takes longer than most."""
         if self._body is not None:
             self._watcher = self._loop.create_task(self._listen())
         elif (left_s := self._heard_s + self._patience_s - self._loop.time()) > 0:
@@ -172,6 +170,7 @@ class Latecomers:
             return
         began_s = loop.time() - self._delay_s
         while self._expected and self._expected[0].began_s <= began_s:
-            self._expected.popleft().look()
+            if not (exchange := self._expected.popleft()).over:
+                exchange.look()
         if self._expected:  # most end before they are due: a timer for each moment would wake the loop for nothing
             loop.call_later(self._delay_s / 2, self._look_at_due, loop)

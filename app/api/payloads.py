@@ -209,7 +209,8 @@ async def read_json(request: Request, kind: type[B]) -> B:
 
 def media_type_of_body(request: Request) -> str:
     """`Content-Type` without its parameters, in lower case; empty when absent."""
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+    sent = request.headers.get("content-type", "")
+    return sent if sent == JSON else sent.split(";")[0].strip().lower()
 
 
 def parse_json(body: bytes, kind: type[B]) -> B:

@@ -28,9 +28,10 @@ _CROWD_BATCHES = 2
 
 
 class Answer(NamedTuple):
-    """A request's outputs, and how long it waited and ran."""
+    """A request's outputs, of how many rows, and how long it waited and ran."""
 
     outputs: Tensors
+    rows: int
     queue_s: float
     run_s: float
 
@@ -85,7 +86,7 @@ class _Job:
             self._answer(stack([self.parts[start] for start in sorted(self.parts)]), now)
 
     def _answer(self, outputs: Tensors, now: float) -> None:
-        self.answer.set_result(Answer(outputs, self.started_s - self.admitted_s, now - self.started_s))
+        self.answer.set_result(Answer(outputs, self.size, self.started_s - self.admitted_s, now - self.started_s))
 
 
 @dataclass(eq=False, slots=True)
@@ -195,10 +196,9 @@ class Batcher:
         finally:
             if answer is None:
                 self.statistics.failed(time.monotonic() - began)
-        count = row_count(feeds)
-        self.statistics.succeeded(count, queue_s=answer.queue_s, run_s=answer.run_s)
+        self.statistics.succeeded(answer.rows, queue_s=answer.queue_s, run_s=answer.run_s)
         if is_traced():
-            self._trace(answer, count, began)
+            self._trace(answer, began)
         return answer
 
     async def drain(self) -> None:
@@ -220,13 +220,16 @@ class Batcher:
             self._deadlines.add(job, deadline)
         try:
             return await job.answer
-        finally:
-            self._deadlines.discard(job)
+        except BaseException:
             self._withdraw(job)
+            raise
+        finally:
+            if deadline is not None:
+                self._deadlines.discard(job)
 
-    def _trace(self, answer: Answer, count: int, began: float) -> None:
+    def _trace(self, answer: Answer, began: float) -> None:
         taken = began + answer.queue_s
-        known: dict[str, str | int] = {"latentserve.graph": self._name, "latentserve.rows": count}
+        known: dict[str, str | int] = {"latentserve.graph": self._name, "latentserve.rows": answer.rows}
         record_stage("queue", began, taken, known)
         record_stage("run", taken, taken + answer.run_s, known)
 

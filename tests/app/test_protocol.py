@@ -17,6 +17,7 @@ from app.protocol import Protocol
 GET = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"
 START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]}
 BODY: Message = {"type": "http.response.body", "body": b"hello"}
+LAST: Message = {**BODY, "body": b"LO"}
 
 
 def answering(*messages: Message) -> ASGIApp:
@@ -39,11 +40,11 @@ class Wire(asyncio.Transport):
         return default
 
     def write(self, data: Any) -> None:
-        if data:
+        if data and not self.closed:
             self.writes.append(bytes(data))
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        self.writes.append(b"".join(list_of_data))
+        self.write(b"".join(list_of_data))
 
     def pause_reading(self) -> None:
         pass
@@ -58,12 +59,19 @@ class Wire(asyncio.Transport):
         self.closed = True
 
 
+def connected(
+    kind: type[HttpToolsProtocol], application: ASGIApp, loop: asyncio.AbstractEventLoop | None = None
+) -> tuple[HttpToolsProtocol, Wire]:
+    config = uvicorn.Config(application, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=5)
+    config.load()
+    protocol, wire = kind(config=config, server_state=ServerState(), app_state={}, _loop=loop), Wire()
+    protocol.connection_made(wire)
+    return protocol, wire
+
+
 def written(kind: type[HttpToolsProtocol], application: ASGIApp, request: bytes = GET) -> Wire:
     async def talk() -> Wire:
-        config = uvicorn.Config(application, lifespan="off", log_config=None, access_log=False)
-        config.load()
-        protocol, wire = kind(config=config, server_state=ServerState(), app_state={}), Wire()
-        protocol.connection_made(wire)
+        protocol, wire = connected(kind, application)
         protocol.data_received(request)
         while protocol.tasks:
             await asyncio.gather(*protocol.tasks)
@@ -123,3 +131,112 @@ def test_protocol_leaves_a_length_that_is_wrong_to_uvicorn() -> None:
     wire = written(Protocol, answering(START, {**BODY, "body": b"too long"}))
 
     assert b"too long" not in b"".join(wire.writes)
+
+
+def test_protocol_writes_the_answers_of_one_turn_together() -> None:
+    wires: list[Wire] = []
+    written_by_then: list[int] = []
+
+    async def talk() -> None:
+        batch = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await batch.wait()
+            await send(START)
+            await send(BODY)
+            written_by_then.append(sum(len(wire.writes) for wire in wires))
+
+        protocols = []
+        for _ in range(3):
+            protocol, wire = connected(Protocol, application)
+            protocol.data_received(GET)
+            protocols.append(protocol)
+            wires.append(wire)
+        tasks = [task for protocol in protocols for task in protocol.tasks]
+        batch.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(talk())
+
+    assert written_by_then == [0, 0, 0]
+    assert [len(wire.writes) for wire in wires] == [1, 1, 1]
+
+
+def test_protocol_keeps_the_order_of_answers_that_are_whole_and_in_pieces() -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        whole = scope["path"] == "/whole"
+        for message in [START, BODY] if whole else [START, {**BODY, "body": b"HEL", "more_body": True}, LAST]:
+            await send(message)
+
+    requests = b"".join(GET.replace(b"/ ", path) for path in (b"/whole ", b"/pieces ", b"/whole ", b"/whole "))
+
+    ours, uvicorns = (written(kind, application, requests) for kind in (Protocol, HttpToolsProtocol))
+
+    assert b"".join(ours.writes) == b"".join(uvicorns.writes)
+
+
+@pytest.mark.parametrize("end", ["shutdown", "nonsense"])
+def test_protocol_writes_what_it_answered_before_it_closes(end: str) -> None:
+    def closed_after_an_answer(kind: type[HttpToolsProtocol]) -> Wire:
+        async def talk() -> Wire:
+            async def application(scope: Scope, receive: Receive, send: Send) -> None:
+                await send(START)
+                await send(BODY)
+                protocol.shutdown() if end == "shutdown" else protocol.data_received(b"\x00\r\n\r\n")
+
+            protocol, wire = connected(kind, application)
+            protocol.data_received(GET)
+            await asyncio.gather(*protocol.tasks)
+            return wire
+
+        return asyncio.run(talk())
+
+    ours, uvicorns = (closed_after_an_answer(kind) for kind in (Protocol, HttpToolsProtocol))
+
+    assert ours.closed
+    assert b"hello" in b"".join(ours.writes)
+    assert b"".join(ours.writes) == b"".join(uvicorns.writes)
+
+
+class Clock(asyncio.AbstractEventLoop):
+    """A loop whose time is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.due: list[tuple[float, Any]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        self.due.append((self.now + delay, callback))
+        return asyncio.TimerHandle(self.now + delay, callback, args, self)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None: ...
+
+    def wait(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.due and min(self.due)[0] <= end:
+            self.now, callback = self.due.pop(self.due.index(min(self.due)))
+            callback()
+        self.now = end
+
+
+def test_protocol_closes_a_connection_that_stays_idle_for_as_long_as_is_kept_alive() -> None:
+    clock = Clock()
+    protocol, wire = connected(Protocol, answering(), clock)
+
+    protocol.on_response_complete()
+    clock.wait(4)
+    protocol.data_received(b"GET")  # the beginning of another request
+    clock.wait(4)
+    assert not wire.closed
+
+    protocol.on_response_complete()
+    clock.wait(4.9)
+    assert not wire.closed
+    clock.wait(0.2)
+    assert wire.closed

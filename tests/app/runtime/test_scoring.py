@@ -35,7 +35,7 @@ def weigh_all(effort: Effort, latent_size: int = 2, opening: int = 0) -> tuple[A
         likelihood = (SPREADS[:, None] * noise)[chosen, start:stop]
         nothing = np.zeros_like(likelihood)
         terms = {"log_likelihood": likelihood, "log_prior": nothing, "log_posterior": nothing}
-        return terms, Answer({}, queue_s=0.0, run_s=0.0)
+        return terms, Answer({}, 1, queue_s=0.0, run_s=0.0)
 
     return asyncio.run(weigh_pictures(weigh, 3, latent_size, effort, opening=opening)), asked
 
