@@ -129,7 +129,6 @@ class _Answer:
             if (head := self._head_of_whole(start, message)) is not None:
                 self._write(head, message.get("body", b""))
                 return
-            self._departures.leave()  # what was answered before on this connection goes first
             await RequestResponseCycle.send(cycle, start)
         await RequestResponseCycle.send(cycle, message)
 
