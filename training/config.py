@@ -32,7 +32,7 @@ class ConfigError(ValueError):
 class DataConfig(Section):
     """Which images, at what size, and how they are split."""
 
-    set: Literal["mnist", "fashion_mnist", "digits", "stacked_mnist", "folder"]
+    set: Literal["mnist", "fashion_mnist", "digits", "stacked_mnist", "emoji", "folder"]
     folder: Path | None = None  # for set = "folder": the pictures, or class subfolders of pictures
     size: Annotated[int, Field(ge=8, le=256)] = 28  # pixels a side; pictures of other sizes are fitted
     channels: Literal[1, 3] = 1

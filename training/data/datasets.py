@@ -1,4 +1,4 @@
-"""The data of a run, by name: MNIST, stacked MNIST, Fashion-MNIST, scikit-learn's digits, or a folder of pictures."""
+"""The data of a run, by name: MNIST, stacked MNIST, Fashion-MNIST, digits, emoji, or a folder of pictures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from training.config import ConfigError, DataConfig
 from training.data.digits import load_scikit_digits
+from training.data.emoji import load_emoji
 from training.data.few_labels import hide_labels
 from training.data.folder import load_folder
 from training.data.mnist import FASHION_MNIST, MNIST, load_published
@@ -53,5 +54,7 @@ def _load(config: DataConfig, where: Path) -> DataSplits:
             return load_scikit_digits(config)
         case "stacked_mnist":
             return load_stacked_mnist(config, where)
+        case "emoji":
+            return load_emoji(config, where)
         case "folder":
             return load_folder(config)

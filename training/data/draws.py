@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     LABELS = 5
     RESAMPLING = 6
     STACKING = 7
+    ARITHMETIC = 8
 
 
 def bit_generator(seed: int, purpose: Purpose, *, index: int = 0) -> np.random.Philox:

@@ -23,13 +23,24 @@ class ImageSet:
 
     pictures: UInt8[np.ndarray, "n h w c"]
     labels: Int64[np.ndarray, " n"] | None
+    attributes: Int64[np.ndarray, "n a"] | None = None
+    """The index of each one's value of each of the set's attributes; −1 where it has none."""
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> ImageSet:
-        """The pictures at `indices`, in that order, with their labels."""
-        return ImageSet(self.pictures[indices], None if self.labels is None else self.labels[indices])
+        """The pictures at `indices`, in that order, with their labels and attributes."""
+        labels = None if self.labels is None else self.labels[indices]
+        return ImageSet(self.pictures[indices], labels, None if self.attributes is None else self.attributes[indices])
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What is known of pictures beside their class, and the names of its values."""
+
+    name: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +56,8 @@ class DataSplits:
     """Of the shapes, pixels and labels of the three splits in order: the same data gives the same digits anywhere."""
     skipped: tuple[str, ...] = ()
     """Files that could not be used, each with the reason: "cats/7.jpg: the picture cannot be decoded"."""
+    attributes: tuple[Attribute, ...] = ()
+    """What the columns of the pictures' attributes are."""
 
     def class_counts(self) -> tuple[int, ...]:
         """Training pictures of each class, of those whose label is told; empty where the set has no classes."""
@@ -67,13 +80,15 @@ class DataSplits:
 
 
 def fingerprint(*sets: ImageSet) -> str:
-    """sha256 of the sets' shapes, pixels and labels, in order, as 64 hexadecimal digits."""
+    """sha256 of the sets' shapes, pixels, labels and attributes, in order, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for images in sets:
         labels = np.empty(0, np.int64) if images.labels is None else images.labels
         digest.update(f"{images.pictures.shape} {labels.shape}\n".encode())
         digest.update(np.ascontiguousarray(images.pictures).data)
         digest.update(np.ascontiguousarray(labels.astype("<i8")).data)
+        if images.attributes is not None:
+            digest.update(np.ascontiguousarray(images.attributes.astype("<i8")).data)
     return digest.hexdigest()
 
 
