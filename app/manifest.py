@@ -233,6 +233,13 @@ class MapFile(_Part):
     sha256: Sha256
 
 
+class DirectionsFile(_Part):
+    """Named `Directions` (`app.directions`) of the latent space, in a JSON file of their own."""
+
+    file: FileName
+    sha256: Sha256
+
+
 class Manifest(_Part):
     """One model version, whole."""
 
@@ -258,6 +265,7 @@ class Manifest(_Part):
     outliers: OutlierFile | None = None
     realism: RealismCalibration | None = None
     map: MapFile | None = None
+    directions: DirectionsFile | None = None
     provenance: Provenance
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from training.config import (
 )
 from training.data.datasets import DataError, load_splits, refuse_changed
 from training.doctor import examine
+from training.evaluation.arithmetic_report import arithmetic_report
 from training.evaluation.detection import INSIDE_SEED, OUTSIDE_SEED, judge, read_calibration
 from training.evaluation.estimates import Asked
 from training.evaluation.examples import compare as compare_examples
@@ -173,6 +174,11 @@ def _add_evaluation_options(evaluate: argparse.ArgumentParser) -> None:
         "with 100, 1,000 and all labels",
     )
     evaluate.add_argument(
+        "--arithmetic",
+        action="store_true",
+        help="instead: how often a − b + c of pictures with attributes is the right picture, in latents and in pixels",
+    )
+    evaluate.add_argument(
         "--inversion",
         action="store_true",
         help="instead: how well pictures are found in latent space: own samples recovered, the error on test images",
@@ -289,6 +295,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     asked, config = _asked(options), measured_on(subject.config, options.images, data)
     if options.probe:
         print(probe_report(graphs, data))
+        return 0
+    if options.arithmetic:
+        print(arithmetic_report(graphs, data))
         return 0
     if options.quality:
         found = quality(subject, options)

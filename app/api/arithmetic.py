@@ -12,7 +12,16 @@ from app.api.declared import Router
 from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, TINY_PNG, answers, reads
-from app.api.payloads import Body, Coordinate, EncodedPoints, Label, LabelledImage, PictureOptions, Point, json_body
+from app.api.payloads import (
+    Body,
+    Coordinate,
+    Displacement,
+    EncodedPoints,
+    Label,
+    LabelledImage,
+    PictureOptions,
+    json_body,
+)
 from app.api.points import prior_notes, resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.latent.arithmetic import combine, rescale_to_typical
@@ -26,14 +35,14 @@ AddingModel = Annotated[GenerativeModel, Depends(offering("arithmetic"))]
 
 
 class Term(Body):
-    """One Point and how often it counts; negative to take it away."""
+    """One Point, or one of the model's directions, and how often it counts; negative to take it away."""
 
     weight: Coordinate = 1.0
-    point: Point
+    point: Displacement
 
 
 class ArithmeticRequest(Body):
-    """A sum of Points."""
+    """A sum of Points and displacements."""
 
     terms: list[Term] = Field(min_length=1, max_length=MAX_TERMS)
     renormalize: Literal["none", "typical"] = Field(

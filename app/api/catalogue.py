@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from fastapi import Request
+from pydantic import Field
 from starlette.responses import Response
 
 from app.api.declared import Router
@@ -10,6 +11,7 @@ from app.api.negotiation import MEDIA_TYPES, choose, dump_json, with_etag
 from app.api.openapi import LOOKING, answers, binary_answer
 from app.api.payloads import AnswerPart
 from app.api.service import ModelAddress, ServiceOf
+from app.directions import Direction
 from app.errors import MapNotFound, NotAcceptable, NotFound, Unauthorized
 from app.manifest import Family, Likelihood, Manifest, Metric, PriorKind
 from app.runtime.repository import Entry
@@ -59,6 +61,7 @@ class ModelList(AnswerPart):
 class ModelDescription(ModelSummary):
     """One model, whole."""
 
+    directions: list[Direction] = Field(description="What latents can be moved along by name, in sums and traversals.")
     manifest: Manifest
     card: str
 
@@ -103,7 +106,10 @@ async def describe_model(request: Request, model: ModelAddress, service: Service
     served = service.repository.get(model)
     entry = next(entry for entry in service.repository.entries() if entry.name == served.manifest.name)
     summary = _summary(entry, served.manifest) | {"version": served.manifest.version, "status": "ready"}
-    return _json(summary | {"manifest": served.manifest.model_dump(mode="json"), "card": served.card})
+    named = served.directions.directions if served.directions else ()
+    directions = [direction.model_dump(mode="json") for direction in named]
+    manifest = served.manifest.model_dump(mode="json")
+    return _json(summary | {"directions": directions, "manifest": manifest, "card": served.card})
 
 
 @router.get(

@@ -160,9 +160,24 @@ class MeanPoint(Body):
     mean: list["Point"] = Field(min_length=1, max_length=MAX_MEAN_POINTS)
 
 
+class DirectionPoint(Body):
+    """A displacement that has a name."""
+
+    direction: str = Field(max_length=64, description="One of the model's `directions`: one step along it.")
+
+
 def _kind_of(value: Any) -> str | None:  # noqa: ANN401  anything that JSON can hold
     names = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return next((f"<{kind}>" for kind in ("latent", "seed", "image", "mean") if kind in names), None)
+
+
+def _kind_of_term(value: Any) -> str | None:  # noqa: ANN401  anything that JSON can hold
+    names = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return _kind_of(value) or ("<direction>" if "direction" in names else None)
+
+
+def _kind_of_axis(value: Any) -> str:  # noqa: ANN401  anything that JSON can hold
+    return "<direction>" if isinstance(value, dict | DirectionPoint) else "<dimension>"
 
 
 Point = Annotated[
@@ -176,6 +191,24 @@ Point = Annotated[
         custom_error_message="A Point is an object with exactly one of latent, seed, image, mean",
     ),
 ]
+Displacement = Annotated[
+    Annotated[LatentPoint, Tag("<latent>")]
+    | Annotated[SeedPoint, Tag("<seed>")]
+    | Annotated[ImagePoint, Tag("<image>")]
+    | Annotated[MeanPoint, Tag("<mean>")]
+    | Annotated[DirectionPoint, Tag("<direction>")],
+    Discriminator(
+        _kind_of_term,
+        custom_error_type="point_kind",
+        custom_error_message="A term is an object with exactly one of latent, seed, image, mean, direction",
+    ),
+]
+"""A Point, or a direction that leads from one to another."""
+Axis = Annotated[
+    Annotated[Annotated[int, Field(ge=0)], Tag("<dimension>")] | Annotated[DirectionPoint, Tag("<direction>")],
+    Discriminator(_kind_of_axis),
+]
+"""What can be varied: one of a latent's numbers, or how far it lies along a direction."""
 
 B = TypeVar("B", bound=BaseModel)
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from app.api.arrays import check_length
 from app.api.labels import Indices, one_label, repeated
-from app.api.payloads import ImagePoint, LatentPoint, MeanPoint, Point, SeedPoint
+from app.api.payloads import DirectionPoint, Displacement, ImagePoint, LatentPoint, MeanPoint, Point, SeedPoint
 from app.api.service import Limits, not_offered
 from app.api.uploads import decode_picture, from_base64
-from app.errors import CapabilityNotOffered, FieldError, InvalidInput, RequestError
+from app.errors import CapabilityNotOffered, FieldError, InvalidInput, RequestError, shorten
 from app.manifest import GraphRole
 from app.runtime.answers import EncodingMethod, Timing
 from app.runtime.inverting import encoding_roles
@@ -41,14 +41,14 @@ class Places(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A Point that is no mean, and where it stands in the body."""
+    """A Point that is no mean, or a direction, and where it stands in the body."""
 
-    point: LatentPoint | SeedPoint | ImagePoint
+    point: LatentPoint | SeedPoint | ImagePoint | DirectionPoint
     pointer: str
 
 
 async def resolve(
-    points: Sequence[tuple[str, Point]],
+    points: Sequence[tuple[str, Displacement]],
     model: GenerativeModel,
     limits: Limits,
     *,
@@ -60,15 +60,15 @@ async def resolve(
     Of a conditional model `label` is the class of everything that does not say its own.
 
     Raises:
-        InvalidInput: a latent of the wrong length, a label that is no class, a method that the model lacks, or more
-            Points within Points than images are allowed.
+        InvalidInput: a latent of the wrong length, a direction or a label that the model has not, a method that it
+            lacks, or more Points within Points than images are allowed.
         CapabilityNotOffered: a picture for a model without an encoder, a seed for one without a prior.
     """
     leaves = [leaf for pointer, point in points for leaf in _leaves(point, pointer)]
     if len(leaves) > limits.images:
         detail = f"at most {limits.images} Points in all, these are {len(leaves)}"
         raise InvalidInput(detail, errors=[FieldError(points[0][0], detail, limit=limits.images)])
-    given = {leaf.pointer: _given(leaf, model) for leaf in leaves if isinstance(leaf.point, LatentPoint)}
+    given = {leaf.pointer: found for leaf in leaves if (found := _given(leaf, model)) is not None}
     drawn, drawing = await _draw([leaf for leaf in leaves if isinstance(leaf.point, SeedPoint)], model, label, deadline)
     pictures = [leaf for leaf in leaves if isinstance(leaf.point, ImagePoint)]
     encoded, encoding, said = await _encode(pictures, model, limits, label, deadline)
@@ -116,7 +116,17 @@ def choose_method(
     return method
 
 
-def _leaves(point: Point, pointer: str) -> Iterator[_Leaf]:
+def displacement(name: str, model: GenerativeModel, pointer: str) -> Latent:
+    """One step (D,) along the direction of that name. Raises InvalidInput, which says what there is."""
+    known = model.directions.by_name if model.directions else {}
+    if name in known:
+        return known[name]
+    there = f"its directions are {', '.join(known)}" if known else "it was published without directions"
+    detail = f"{model.ref} has no direction {shorten(name)}: {there}"
+    raise InvalidInput(detail, errors=[FieldError(f"{pointer}/direction", detail)])
+
+
+def _leaves(point: Displacement, pointer: str) -> Iterator[_Leaf]:
     if isinstance(point, MeanPoint):
         for index, part in enumerate(point.mean):
             yield from _leaves(part, f"{pointer}/mean/{index}")
@@ -124,7 +134,7 @@ def _leaves(point: Point, pointer: str) -> Iterator[_Leaf]:
         yield _Leaf(point, pointer)
 
 
-def _latent(point: Point, pointer: str, found: dict[str, Latent]) -> Latent:
+def _latent(point: Displacement, pointer: str, found: dict[str, Latent]) -> Latent:
     if not isinstance(point, MeanPoint):
         return found[pointer]
     parts = [_latent(part, f"{pointer}/mean/{index}", found) for index, part in enumerate(point.mean)]
@@ -132,8 +142,12 @@ def _latent(point: Point, pointer: str, found: dict[str, Latent]) -> Latent:
     return mean
 
 
-def _given(leaf: _Leaf, model: GenerativeModel) -> Latent:
-    assert isinstance(leaf.point, LatentPoint)  # noqa: S101  only these come here
+def _given(leaf: _Leaf, model: GenerativeModel) -> Latent | None:
+    """What needs no graph; None of others."""
+    if isinstance(leaf.point, DirectionPoint):
+        return displacement(leaf.point.direction, model, leaf.pointer)
+    if not isinstance(leaf.point, LatentPoint):
+        return None
     check_length(len(leaf.point.latent), model.manifest.latent.size, f"{leaf.pointer}/latent")
     return np.asarray(leaf.point.latent, np.float32)
 

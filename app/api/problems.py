@@ -36,7 +36,7 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 MAX_FIELD_ERRORS = 20
 """More would not help a reader, and a body of wrong numbers could ask for a million."""
 
-POINT_TAGS = frozenset({"<latent>", "<seed>", "<image>", "<mean>", "<images>"})
+POINT_TAGS = frozenset({"<latent>", "<seed>", "<image>", "<mean>", "<images>", "<direction>", "<dimension>"})
 """How the kinds of Point and of receipt show in pydantic's error locations; they are no part of the body."""
 
 

@@ -12,8 +12,18 @@ from app.api.declared import Router
 from app.api.labels import WALKING, one_label, repeated
 from app.api.negotiation import STILLS, WALKS, ImageAnswer, answer_images, choose
 from app.api.openapi import SEEING, answers, reads
-from app.api.payloads import Body, EncodedPoints, Label, LabelledImage, PictureOptions, Point, json_body
-from app.api.points import NO_TIME, noise_behind, prior_notes, resolve, total
+from app.api.payloads import (
+    Axis,
+    Body,
+    DirectionPoint,
+    EncodedPoints,
+    Label,
+    LabelledImage,
+    PictureOptions,
+    Point,
+    json_body,
+)
+from app.api.points import NO_TIME, displacement, noise_behind, prior_notes, resolve, total
 from app.api.service import Deadline, ServiceOf, offering
 from app.errors import FieldError, InvalidInput
 from app.latent.arithmetic import traverse as traverse_latents
@@ -22,6 +32,7 @@ from app.runtime.answers import Timing
 from app.runtime.model import GenerativeModel
 
 Latents = NDArray[np.float32]
+Latent = NDArray[np.float32]
 
 MAX_POINTS = 64
 MAX_EXTENT = 100.0
@@ -71,19 +82,22 @@ class InterpolateAnswer(EncodedPoints):
 
 
 class TraverseRequest(Body):
-    """A place, and the dimensions to vary one at a time."""
+    """A place, and the dimensions or directions to vary one at a time."""
 
     point: Point
-    dimensions: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
-    extent: float = Field(3.0, gt=0, le=MAX_EXTENT, description="From −extent to +extent.")
+    dimensions: list[Axis] = Field(
+        min_length=1, description="Dimensions, which are set, and directions, which are added to the place."
+    )
+    extent: float = Field(3.0, gt=0, le=MAX_EXTENT, description="From −extent to +extent, of directions in steps.")
     steps: int = Field(9, ge=2)
     label: Label | None = Field(None, description="Of every image; conditional models need it.")
 
 
 class TraversedImage(Frame):
-    """One image, the dimension that was set in it, and to what."""
+    """One image, the dimension that was set in it and to what, or how many steps along which direction it lies."""
 
-    dimension: int
+    dimension: int | None
+    direction: str | None
     value: float
 
 
@@ -182,14 +196,14 @@ async def traverse(
     """What each dimension means, seen from one place. A contact sheet has one row a dimension."""
     chosen = choose(request.headers.get("accept"), options.format, STILLS)
     service.limits.check_images(len(body.dimensions) * body.steps, model, "/steps")
-    _check_dimensions(body.dimensions, model.manifest.latent.size)
+    axes = [_axis(axis, model, f"/dimensions/{index}") for index, axis in enumerate(body.dimensions)]
     label = one_label(body.label, model, WALKING)
     place = await resolve([("/point", body.point)], model, service.limits, label=label, deadline=deadline)
-    latents, values = traverse_latents(place.latents[0], body.dimensions, extent=body.extent, steps=body.steps)
+    latents, values = traverse_latents(place.latents[0], axes, extent=body.extent, steps=body.steps)
     labels = repeated(label, len(latents))
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
     densities, weighing = await prior_notes(latents, model, deadline)
-    swept = [{"dimension": d, "value": float(value)} for d in body.dimensions for value in values]
+    swept = [_named(axis) | {"value": float(value)} for axis in body.dimensions for value in values]
     notes = [density | place for density, place in zip(densities, swept, strict=True)]
     timing = total(place.timing, decoded.timing, weighing)
     answer = ImageAnswer(
@@ -198,9 +212,16 @@ async def traverse(
     return await answer_images(answer, chosen, columns=options.columns or min(body.steps, 256))
 
 
-def _check_dimensions(dimensions: list[int], size: int) -> None:
-    for index, dimension in enumerate(dimensions):
-        if dimension >= size:
-            detail = f"this model has dimensions 0 … {size - 1}, not {dimension}"
-            error = FieldError(f"/dimensions/{index}", detail, limit=size - 1, index=index)
-            raise InvalidInput(detail, errors=[error])
+def _axis(axis: int | DirectionPoint, model: GenerativeModel, pointer: str) -> int | Latent:
+    """A dimension, or one step along a direction; raises InvalidInput where the model has none such."""
+    if isinstance(axis, DirectionPoint):
+        return displacement(axis.direction, model, pointer)
+    if axis < (size := model.manifest.latent.size):
+        return axis
+    detail = f"this model has dimensions 0 … {size - 1}, not {axis}"
+    raise InvalidInput(detail, errors=[FieldError(pointer, detail, limit=size - 1)])
+
+
+def _named(axis: int | DirectionPoint) -> dict[str, int | str | None]:
+    named = isinstance(axis, DirectionPoint)
+    return {"dimension": None if named else axis, "direction": axis.direction if named else None}

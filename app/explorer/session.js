@@ -130,7 +130,7 @@ export class Session {
 
   /** Named directions, where the API lists any. @returns {string[]} */
   get directions() {
-    const listed = this.model.directions ?? this.manifest.directions ?? [];
+    const listed = this.model.directions ?? [];
     return listed.map((direction) => direction.name ?? direction);
   }
 

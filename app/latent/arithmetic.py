@@ -36,14 +36,17 @@ def log_prior_nats(latents: Floats, prior: PriorKind) -> Doubles | None:
     return np.asarray(-0.5 * (squares + latents.shape[1] * math.log(2 * math.pi)))
 
 
-def traverse(latent: Floats, dimensions: Sequence[int], *, extent: float, steps: int) -> tuple[Floats, Doubles]:
-    """Sweep chosen dimensions of one latent (D,), one after another, through −extent … extent.
+def traverse(latent: Floats, axes: Sequence[int | Floats], *, extent: float, steps: int) -> tuple[Floats, Doubles]:
+    """Sweep one latent (D,) along chosen axes, one after another, through −extent … extent.
 
-    Returns latents (len(dimensions)·steps, D), a whole sweep a dimension, and the `steps` values that the swept number
-    takes in each.
+    An axis is a dimension, which takes these values, or a displacement (D,), which is added so many times. Returns
+    latents (len(axes)·steps, D), a whole sweep an axis, and the `steps` values.
     """
     values = np.linspace(-extent, extent, steps)
-    latents = np.tile(latent, (len(dimensions), steps, 1)).astype(np.float32)
-    for sweep, dimension in zip(latents, dimensions, strict=True):
-        sweep[:, dimension] = values
+    latents = np.tile(latent, (len(axes), steps, 1)).astype(np.float32)
+    for place, axis in enumerate(axes):
+        if isinstance(axis, np.ndarray):
+            latents[place] += np.outer(values, axis).astype(np.float32)
+        else:
+            latents[place, :, axis] = values
     return latents.reshape(-1, latent.size), values

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from app.density.bounds import Bounds, Tally
 from app.density.outliers import OutlierDetector, Verdict
+from app.directions import Directions
 from app.errors import CapabilityNotOffered
 from app.images.pixels import observe, to_bytes
 from app.latent.arithmetic import log_prior_nats
@@ -112,6 +113,11 @@ class GenerativeModel:
     def map_json(self) -> bytes | None:
         """Encoded held-out images as 2-D points."""
         return self._version.map_json
+
+    @property
+    def directions(self) -> Directions | None:
+        """Named displacements of latents, where it was published with any."""
+        return self._version.directions
 
     @property
     def capabilities(self) -> tuple[str, ...]:

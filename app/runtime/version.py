@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from app.calibration import OutlierCalibration
 from app.density.outliers import OutlierDetector
+from app.directions import Directions
 from app.errors import ModelRejected, shorten
-from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, OutlierFile
+from app.manifest import DirectionsFile, GraphRole, GraphSignature, Manifest, MapFile, OutlierFile
 from app.runtime.golden import verify_golden
 from app.runtime.plan import Planner
 from app.runtime.roles import check_roles
@@ -38,6 +39,7 @@ class Version:
     preview_png: bytes | None
     map_json: bytes | None
     outliers: OutlierDetector | None
+    directions: Directions | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -70,6 +72,7 @@ def open_version(folder: Path, manifest: Manifest, planner: Planner) -> Version:
         preview_png=_optional(folder / "preview.png"),
         map_json=None if manifest.map is None else _listed(folder, manifest.map),
         outliers=None if manifest.outliers is None else _detector(folder, manifest.outliers),
+        directions=_directions(folder, manifest),
     )
 
 
@@ -105,7 +108,21 @@ def _detector(folder: Path, listed: OutlierFile) -> OutlierDetector:
         raise ModelRejected(f"{listed.file}: {error}") from error
 
 
-def _listed(folder: Path, listed: MapFile | OutlierFile) -> bytes:
+def _directions(folder: Path, manifest: Manifest) -> Directions | None:
+    if (listed := manifest.directions) is None:
+        return None
+    try:
+        found = Directions.model_validate_json(_listed(folder, listed))
+    except ValidationError as error:
+        raise ModelRejected(f"{listed.file}: {_first_complaint(error)}") from error
+    if found.latent_size != manifest.latent.size:
+        raise ModelRejected(
+            f"{listed.file}: vectors of {found.latent_size} numbers, a latent has {manifest.latent.size}"
+        )
+    return found
+
+
+def _listed(folder: Path, listed: MapFile | OutlierFile | DirectionsFile) -> bytes:
     data = _required(folder / listed.file)
     if hashlib.sha256(data).hexdigest() != listed.sha256:
         raise ModelRejected(f"{listed.file}: its sha256 is not the manifest's")

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import tomli_w
 
-from app.manifest import GraphRole, GraphSignature, Manifest, MapFile, Metric, OutlierFile, Provenance
+from app.manifest import DirectionsFile, GraphRole, GraphSignature, Manifest, MapFile, Metric, OutlierFile, Provenance
 from app.runtime.session import GraphSession
 from training.config import ConfigError
 from training.data.splits import DataSplits
+from training.evaluation.direction_search import find_directions
 from training.evaluation.outliers import calibrate_outliers
 from training.evaluation.published import PublishedGraphs, active_dimensions, calibration, measure
 from training.evaluation.quality import Jury, Samples
@@ -35,6 +36,7 @@ from training.loops.checkpoint import sync_folder
 
 MAP_FILE = "map.json"
 OUTLIERS_FILE = "outliers.json"
+DIRECTIONS_FILE = "directions.json"
 
 
 def export_graphs(run: TrainedRun, folder: Path) -> tuple[Manifest, PublishedGraphs]:
@@ -125,8 +127,8 @@ def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data
     updates: dict[str, object] = {}
     if "image_to_evidence" in manifest.roles:
         updates["calibration"] = calibration(graphs, run.config, data)
-        if found := calibrate_outliers(graphs, run.config, data):
-            sha256 = _write(staged / OUTLIERS_FILE, found.model_dump_json().encode())
+        if tails := calibrate_outliers(graphs, run.config, data):
+            sha256 = _write(staged / OUTLIERS_FILE, tails.model_dump_json().encode())
             updates["outliers"] = OutlierFile(file=OUTLIERS_FILE, sha256=sha256)
     if "image_to_latent" in manifest.roles:
         points = latent_points(graphs, data, run.config.evaluation.map_points)
@@ -136,6 +138,9 @@ def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data
     if "image_to_realism" in manifest.roles:
         updates["realism"] = realism = calibrate_realism(graphs, run.config, data)
         metrics |= calibration_error(graphs, realism, run.config, data)
+    if found := find_directions(graphs, manifest, data, run.first_layer):
+        sha256 = _write(staged / DIRECTIONS_FILE, found.model_dump_json().encode())
+        updates["directions"] = DirectionsFile(file=DIRECTIONS_FILE, sha256=sha256)
     return manifest.model_copy(update={**updates, "metrics": metrics})
 
 

@@ -45,3 +45,10 @@ def test_traverse_sweeps_each_dimension_alone() -> None:
     np.testing.assert_array_equal(latents, [[7, 8, -2], [7, 8, 0], [7, 8, 2], [-2, 8, 9], [0, 8, 9], [2, 8, 9]])
     assert latents.dtype == np.float32
     assert math.isclose(latent.sum(), 24)
+
+
+def test_traverse_adds_displacements_to_the_place() -> None:
+    place, along = np.array([1, 2, 3], np.float32), np.array([0.5, 0, -1], np.float32)
+    latents, values = traverse(place, [along, 1], extent=2.0, steps=3)
+    np.testing.assert_allclose(latents[:3], place + np.outer(values, along))
+    np.testing.assert_allclose(latents[3:], [[1, value, 3] for value in values])

@@ -21,7 +21,7 @@ from training.export import publish as publication
 from training.export.publish import next_version, publish
 from training.export.trained import TrainedRun
 
-FILES = ["card.md", "latent_to_image.onnx", "manifest.json", "preview.png", "run.toml"]
+FILES = ["card.md", "directions.json", "latent_to_image.onnx", "manifest.json", "preview.png", "run.toml"]
 VAE_FILES = sorted(
     [
         *FILES,
@@ -68,6 +68,8 @@ def test_manifest_names_every_file_with_its_checksum(models_dir: Path, name: str
         assert 0 <= manifest.parity_error[graph.role] < 1e-4
     if manifest.map:
         assert file_sha256(models_dir / name / "1" / manifest.map.file) == manifest.map.sha256
+    assert manifest.directions is not None
+    assert file_sha256(models_dir / name / "1" / manifest.directions.file) == manifest.directions.sha256
 
 
 def test_service_accepts_both_versions(models_dir: Path) -> None:
