@@ -68,7 +68,7 @@ async def resolve(
     if len(leaves) > limits.images:
         detail = f"at most {limits.images} Points in all, these are {len(leaves)}"
         raise InvalidInput(detail, errors=[FieldError(points[0][0], detail, limit=limits.images)])
-    given = {leaf.pointer: found for leaf in leaves if (found := _given(leaf, model)) is not None}
+    given = {leaf.pointer: latent for leaf in leaves if (latent := _given(leaf, model)) is not None}
     drawn, drawing = await _draw([leaf for leaf in leaves if isinstance(leaf.point, SeedPoint)], model, label, deadline)
     pictures = [leaf for leaf in leaves if isinstance(leaf.point, ImagePoint)]
     encoded, encoding, said = await _encode(pictures, model, limits, label, deadline)

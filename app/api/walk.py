@@ -223,5 +223,6 @@ def _axis(axis: int | DirectionPoint, model: GenerativeModel, pointer: str) -> i
 
 
 def _named(axis: int | DirectionPoint) -> dict[str, int | str | None]:
-    named = isinstance(axis, DirectionPoint)
-    return {"dimension": None if named else axis, "direction": axis.direction if named else None}
+    if isinstance(axis, DirectionPoint):
+        return {"dimension": None, "direction": axis.direction}
+    return {"dimension": axis, "direction": None}

@@ -8,10 +8,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
-from scipy.special import logsumexp
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -105,7 +105,7 @@ class AttributeJudge:
     def decide(self, pictures: Pictures) -> Decisions:
         """Log odds of each contrast, centred and scaled as those of real pictures are."""
         found = _decide(self.reader.read(pictures), self.models, self.contrasts)
-        return (found - self.centre) / self.spread
+        return cast(Decisions, (found - self.centre) / self.spread)
 
     def values(self, pictures: Pictures) -> Int64[np.ndarray, "n a"]:
         """What each picture most likely shows of each attribute."""
@@ -145,7 +145,7 @@ def _colour_shares(pictures: Pictures) -> Float64[np.ndarray, "n colours"]:
     coarse = (pictures.astype(np.int64) * COLOUR_STEPS) // 256  # (N, H, W, C)
     number = coarse @ COLOUR_STEPS ** np.arange(channels)
     counts = [np.bincount(row.ravel(), minlength=COLOUR_STEPS**channels) for row in number]
-    return np.stack(counts) / pixels
+    return cast(Float64[np.ndarray, "n colours"], np.stack(counts) / pixels)
 
 
 def _fit(features: Float64[np.ndarray, "n f"], values: Values) -> LogisticRegression:
@@ -167,7 +167,7 @@ def _decide(
     for contrast in contrasts:
         place = names.index(contrast.attribute)
         at = int(np.flatnonzero(models[place].classes_ == contrast.value)[0])
-        columns.append(scores[place][:, at] - logsumexp(np.delete(scores[place], at, axis=1), axis=1))
+        columns.append(scores[place][:, at] - np.logaddexp.reduce(np.delete(scores[place], at, axis=1), axis=1))
     return np.stack(columns, axis=1)
 
 

@@ -145,7 +145,7 @@ class TrainedRun:
     @property
     def first_layer(self) -> NDArray[np.float64] | None:
         """What the decoder's first layer multiplies latents by, (features, D); None where no one layer reads them."""
-        net = self.model.generator if isinstance(self.model, GenerativeAdversarialNetwork) else None
+        net: nn.Module | None = self.model.generator if isinstance(self.model, GenerativeAdversarialNetwork) else None
         if isinstance(self.model, Autoencoder):
             net = self.model.decoder
         elif self.vae is not None and not self.latent_space.layers:
