@@ -56,7 +56,7 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ({"model": {"family": "vae", "nets": "dense", "hidden": []}}, "model.hidden: "),
         (
             {"data": {"set": "imagenet"}},
-            "data.set: Input should be 'mnist', 'fashion_mnist', 'digits', 'stacked_mnist' or 'folder'",
+            "data.set: Input should be 'mnist', 'fashion_mnist', 'digits', 'stacked_mnist', 'emoji' or 'folder'",
         ),
         ({"data": {"set": "folder"}}, 'data: data.folder belongs with data.set = "folder", and is needed there'),
         ({"data": {"set": "digits", "folder": "x"}}, "data: data.folder belongs with"),
