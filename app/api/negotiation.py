@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from binascii import b2a_base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -134,7 +134,11 @@ class ImageAnswer:
     def png(self, index: int) -> bytes:
         """One image with its receipt."""
         origin = self._origin(index)
-        return encode_png(self.images[index], dump_arrays(self._common([origin]) | origin).decode())
+        return self._png_of(index, dump_arrays(self._common([origin])), origin)
+
+    def _png_of(self, index: int, common: bytes, origin: Mapping[str, Any]) -> bytes:
+        """One image whose receipt is `common`, which is JSON already, and its own origin."""
+        return encode_png(self.images[index], (common[:-1] + b"," + dump_arrays(origin)[1:]).decode())
 
     def _sheet(self, columns: int | None) -> NDArray[np.uint8]:
         return self.images[0] if len(self.images) == 1 else contact_sheet(self.images, columns)
@@ -147,18 +151,25 @@ class ImageAnswer:
         return encode_png(self._sheet(columns), dump_arrays(sheet).decode())
 
     def _json(self) -> dict[str, Any]:
-        images = [self._json_image(index) for index in range(len(self.images))]
         return {
             "model": self.model.manifest.name,
             "version": self.model.manifest.version,
             **self.summary,
-            "images": images,
+            "images": list(self._json_images()),
         }
 
-    def _json_image(self, index: int) -> dict[str, Any]:
-        png = base64.b64encode(self.png(index)).decode()
-        notes = self.notes[index] if self.notes is not None else {}
-        return {"index": index, "png": png, "latent": self.latents[index], **self._label(index), **notes}
+    def _json_images(self) -> Iterator[dict[str, Any]]:
+        """Each image as JSON; what many receipts share, and a latent that stands in one and beside it, is said once."""
+        shared: dict[bool, bytes] = {}
+        for index in range(len(self.images)):
+            latent = orjson.Fragment(dump_arrays(self.latents[index]))
+            origin = self._origin(index, latent)
+            if (drawn := "seed" in origin) not in shared:
+                shared[drawn] = dump_arrays(self._common([origin]))
+            png = b2a_base64(self._png_of(index, shared[drawn], origin), newline=False)
+            notes = self.notes[index] if self.notes is not None else {}
+            quoted = orjson.Fragment(b'"' + png + b'"')
+            yield {"index": index, "png": quoted, "latent": latent, **self._label(index), **notes}
 
     def _common(self, origins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What is said once of images with these origins: those of seeds depend on the prior's graph, if it has one."""
@@ -174,9 +185,11 @@ class ImageAnswer:
             "operation": self.operation,
         }
 
-    def _origin(self, index: int) -> dict[str, Any]:
-        origin = {"latent": self.latents[index]} if self.origins is None else self.origins[index]
-        return {**origin, **self._label(index)}
+    def _origin(self, index: int, latent: orjson.Fragment | None = None) -> dict[str, Any]:
+        """What made an image; its latent may be JSON already."""
+        if self.origins is not None:
+            return {**self.origins[index], **self._label(index)}
+        return {"latent": self.latents[index] if latent is None else latent, **self._label(index)}
 
     def _label(self, index: int) -> dict[str, int]:
         return {} if self.labels is None else {"label": int(self.labels[index])}
@@ -273,7 +286,7 @@ def dump_json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
-def dump_arrays(content: Mapping[str, Any]) -> bytes:
+def dump_arrays(content: Mapping[str, Any] | NDArray[np.float32]) -> bytes:
     """Compact JSON of content with float32 arrays in it, which must be finite, as all that a batcher answers is.
 
     Numbers have the fewest digits that give the same float32 back (0.1, not 0.10000000149011612).

@@ -63,8 +63,8 @@ def standard_normal(
     With `truncation` t > 0 the normal is conditioned on |z| ≤ t, by inversion, so a row depends smoothly on t. A
     shorter row is the beginning of a longer one; `start` is how many numbers of the longer one are left out.
     """
-    rows = [_centred_uniforms(seed, index, size, stream, start) for index in indices]
-    centred = np.array(rows, np.float64).reshape(len(rows), size)
+    rows = [philox_words(seed, index, size, stream, start) for index in indices]
+    centred = _centred_uniforms(np.array(rows, np.uint64).reshape(len(rows), size))
     if truncation is None:
         return _quantiles(centred)
     central_mass = math.erf(truncation / math.sqrt(2))
@@ -130,10 +130,9 @@ def normal_quantile(centred: Doubles) -> Doubles:
     return quantile
 
 
-def _centred_uniforms(seed: int, index: int, size: int, stream: Stream, start: int) -> Doubles:
+def _centred_uniforms(words: npt.NDArray[np.uint64]) -> Doubles:
     """Uniforms on (−½, ½): midpoints of 2⁵² equal cells. One bit more and the outermost midpoint would round to ½."""
-    cells = philox_words(seed, index, size, stream, start) >> np.uint64(12)
-    return (cells.astype(np.float64) + 0.5) * 2.0**-52 - 0.5
+    return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52 - 0.5
 
 
 def _words(*values: int) -> npt.NDArray[np.uint64]:
