@@ -19,6 +19,8 @@ from benchmarks.harness.idle import wait_until_idle
 START_TIMEOUT_S = 90.0
 """Ray Serve needs fifteen seconds on two cores; six times that is broken."""
 STOP_TIMEOUT_S = 20.0
+_LISTENING = "0A"
+"""As /proc/net/tcp says it."""
 LOG_TAIL = 600
 """Characters of a failed server's log that its error quotes."""
 
@@ -136,6 +138,17 @@ def thread_count(pids: Sequence[int]) -> int:
 def descriptor_count(pids: Sequence[int]) -> int:
     """Open file descriptors of these processes."""
     return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+
+
+def listeners(port: int) -> int:
+    """Sockets that listen on a port of this machine, of all processes."""
+    states = (line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(address.endswith(f":{port:04X}") and state == _LISTENING for address, state in states)
+
+
+def is_spawned(pid: int) -> bool:
+    """Whether a process was begun by `multiprocessing`, as workers are."""
+    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _status(pid: int, field: str) -> int:
