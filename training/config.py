@@ -40,6 +40,7 @@ class DataConfig(Section):
     test_images: PositiveInt | None = None  # None: the published test set, or a tenth of a folder
     background: tuple[int, int, int] = (0, 0, 0)  # what transparent and oddly shaped pictures are laid on
     leave_out_classes: tuple[NonNegativeInt, ...] = ()  # trained without them, to see whether they are noticed later
+    second_domain: Literal["none", "edges", "inverted"] = "none"  # what half of the pictures is turned into
     binarise: bool = False  # draw each pixel as a coin with its grey as odds, anew at every visit
     fixed_binary_test: bool = False  # of mnist: test on the binary images that published tables are about
     labelled_images: PositiveInt | None = None  # how many training labels are told, as many a class; None: all

@@ -65,6 +65,8 @@ def encoder_of_run(options: argparse.Namespace) -> int:
     run, data = finished(options)
     if not isinstance(run.model, GenerativeAdversarialNetwork):
         raise ConfigError(f"{folder.path} is of a {run.config.model.family}, which has an encoder already")
+    if run.model.encoder is not None:
+        raise ConfigError(f"{folder.path} has an encoder already, which learned beside the generator")
     if run.model.classes:
         raise ConfigError(f"{folder.path} is conditional: encoders are of generators that are told no class")
     generator, size = run.model.generator, run.config.model.latent_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -24,8 +24,10 @@ GanObjectiveKind = Literal[
     "jensen_shannon",
     "total_variation",
 ]
-Condition = Literal["none", "concatenation", "projection", "auxiliary", "discovered", "semi_supervised"]
+Condition = Literal["none", "concatenation", "projection", "auxiliary", "discovered", "semi_supervised", "coupled"]
 Augmentation = Literal["colour", "translation", "cutout"]
+SYMMETRIC_KINDS = frozenset(get_args(GanObjectiveKind)) - {"kl", "reverse_kl", "pearson"}
+"""Games that stay the same when real and generated change places and the logit its sign."""
 
 
 class GanObjectiveConfig(Section):
@@ -64,6 +66,15 @@ class GanSelectionConfig(Section):
     images: PositiveInt = 2000  # samples, and validation images, that are compared at each look
 
 
+class GanInferenceConfig(Section):
+    """An encoder that learns beside the generator, from the first step on."""
+
+    kind: Literal["none", "bidirectional", "adversarial_autoencoder"] = "none"  # BiGAN; AAE
+    posterior: Literal["deterministic", "diagonal"] = "deterministic"  # q(z|x): one latent, or a Gaussian
+    reconstruction_weight: NotNegative = 0.0  # of an image's summed squared error, pixels in [0, 1]; AAE: above 0
+    code_hidden: Widths = (512,)  # widths of the discriminator's layers that read the latent, towards the logit
+
+
 class GanConfig(Section):
     """A generative adversarial network (Goodfellow et al. 2014)."""
 
@@ -86,6 +97,7 @@ class GanConfig(Section):
     objective: GanObjectiveConfig = GanObjectiveConfig()
     penalty: GanPenaltyConfig = GanPenaltyConfig()
     selection: GanSelectionConfig = GanSelectionConfig()
+    inference: GanInferenceConfig = GanInferenceConfig()
     augment: tuple[Augmentation, ...] = ()  # what the discriminator sees of every image (DiffAugment): few images
     instance_noise: NotNegative = 0.0  # standard deviation of noise on all that it sees; pixels are in [−1, 1]
     instance_noise_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the run, over which that falls to 0
@@ -127,6 +139,29 @@ class GanConfig(Section):
     def _noise_between_dense_layers(self) -> Self:
         if self.discriminator_noise and self.nets != "dense":
             raise ValueError('discriminator_noise is between the layers of nets = "dense"')
+        return self
+
+    @model_validator(mode="after")
+    def _inference_fits(self) -> Self:
+        inference = self.inference
+        if inference.kind == "none":
+            if inference != GanInferenceConfig():
+                raise ValueError("inference is described without being there: set inference.kind")
+            return self
+        if self.condition != "none" or self.objective.feature_matching or self.discriminator_noise:
+            raise ValueError('inference goes with condition = "none", without feature_matching and discriminator_noise')
+        if self.discriminator_batch_norm:
+            raise ValueError("a discriminator of latents has no batch norm: discriminator_batch_norm = false")
+        if inference.kind == "bidirectional" and self.objective.kind not in SYMMETRIC_KINDS:
+            raise ValueError(
+                'with inference.kind = "bidirectional" both pairs are made by a net, and the game must be symmetric: '
+                f"objective.kind is one of {', '.join(sorted(SYMMETRIC_KINDS))}"
+            )
+        if inference.kind == "adversarial_autoencoder":
+            if not inference.reconstruction_weight:
+                raise ValueError("an autoencoder reconstructs: inference.reconstruction_weight must be above 0")
+            if self.augment or self.instance_noise:
+                raise ValueError("augment and instance_noise are of images, and this discriminator sees latents")
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from training.config import ConfigError, DataConfig
 from training.data.digits import load_scikit_digits
+from training.data.domains import two_domains
 from training.data.emoji import load_emoji
 from training.data.few_labels import hide_labels
 from training.data.folder import load_folder
@@ -27,9 +28,12 @@ def load_splits(config: DataConfig, data_dir: Path | None = None) -> DataSplits:
 
     `data_dir` holds the named sets, one folder each, and receives downloads; None takes it from the environment
     variable LATENTSERVE_DATA_DIR, or else `data` under the working directory. Raises DataError with what to do. Where
-    `config.labelled_images` says how many training labels are told, the others are not in the answer.
+    `config.labelled_images` says how many training labels are told, the others are not in the answer; with
+    `config.second_domain` the labels are those of the two domains.
     """
     data = without_classes(_load(config, data_folder(data_dir)), config.leave_out_classes)
+    if config.second_domain != "none":
+        data = two_domains(data, config.second_domain)
     if config.labelled_images is None:
         return data
     return hide_labels(data, config.labelled_images, seed=config.label_seed)

@@ -23,6 +23,7 @@ from training.data.draws import Purpose, bit_generator, permutation
 from training.data.splits import DataSplits, ImageSet
 from training.evaluation.bounds import Average, joint_bounds, set_bounds
 from training.evaluation.codes import active_numbers, corrupted_pictures, mean_squared_errors
+from training.evaluation.coupling import own_nearer
 from training.evaluation.protocol import SEED
 from training.evaluation.protocol import as_metric as _metric
 from training.evaluation.protocol import images_in_words as _of
@@ -185,6 +186,8 @@ def measure(graphs: PublishedGraphs, config: RunConfig, data: DataSplits) -> dic
         found |= _classification(graphs, config, data)
     if "image_to_realism" in graphs.sessions:
         found |= _discrimination(graphs, config, data)
+    if isinstance(config.model, GanConfig) and config.model.condition == "coupled":
+        found |= _coupling(graphs, config)
     return found
 
 
@@ -344,6 +347,22 @@ def _discovery(graphs: PublishedGraphs, data: DataSplits) -> dict[str, Metric]:
             "fraction",
             f"{len(counts)} discovered classes, each taken for that of most validation pictures in it; "
             f"{_of(data.test, data)}; no labels told in training",
+        )
+    }
+
+
+def _coupling(graphs: PublishedGraphs, config: RunConfig) -> dict[str, Metric]:
+    """Whether one latent is the same thing in both domains, where it is known how they were made."""
+    if config.data.second_domain == "none":
+        return {}
+    latents = graphs.prior_latents(config.evaluation.images, latent_size=config.model.latent_size)
+    first, second = (graphs.decode(latents, np.full(len(latents), domain)) for domain in (0, 1))
+    return {
+        "coupling": _metric(
+            Average.of(own_nearer(first, second, config.data.second_domain)),
+            "share of other latents that match worse; 1: the domains agree, 0.5: they are strangers",
+            f"{len(latents):,} latents (seed {SEED}), each drawn in both domains, the first picture turned as the data "
+            "were; distances of pixels",
         )
     }
 

@@ -15,6 +15,7 @@ from jaxtyping import Float32
 
 from app.manifest import Manifest, Metric
 from training.config import ConfigError
+from training.data.domains import ORIGINAL
 from training.data.splits import DataSplits, ImageSet
 from training.evaluation.bounds import Average
 from training.evaluation.frechet import frechet_between
@@ -41,8 +42,8 @@ class Samples:
 
     pictures: Pictures
     labels: Labels | None
-    discovered: bool = False
-    """Whether the labels are classes without a name, which a judge cannot know."""
+    unknown_labels: bool = False
+    """Whether the labels are classes that a judge cannot know: without a name, or domains."""
 
     @classmethod
     def of(cls, graphs: PublishedGraphs, manifest: Manifest, like: ImageSet) -> Samples:
@@ -53,10 +54,11 @@ class Samples:
         if "sample" not in manifest.capabilities:
             raise ConfigError(f"{manifest.name}@{manifest.version} cannot sample: it is not a generative model")
         told = not manifest.conditional_roles.isdisjoint({"noise_to_latent", "latent_to_image"})
-        labels, discovered = like.labels if told else None, manifest.classes[:1] == (f"{DISCOVERED} 0",)
-        if discovered:
+        labels, first = like.labels if told else None, manifest.classes[:1]
+        if first == (f"{DISCOVERED} 0",):
             labels = np.arange(len(like)) % len(manifest.classes)
-        return cls(graphs.sample(len(like), latent_size=manifest.latent.size, labels=labels), labels, discovered)
+        unknown = first in ((f"{DISCOVERED} 0",), (ORIGINAL,))
+        return cls(graphs.sample(len(like), latent_size=manifest.latent.size, labels=labels), labels, unknown)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Jury:
         seen = self.judge.look_at(samples.pictures)
         ours, floor = self._closeness(seen.features), self._closeness(self.train_seen.features)
         found = {name: _beside(metric, floor[name].value) for name, metric in ours.items()}
-        asked = None if samples.discovered else samples.labels
+        asked = None if samples.unknown_labels else samples.labels
         found |= self._classes(seen) if asked is None else self._labels(seen, asked)
         return found | self._copies(samples, seen)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from app.manifest import Manifest
 from training.export.storage import SMALLEST_HALVED
 
-LIMITS = {
-    "vae": (
-        "Samples are softer than the data: a decoder that averages over what the latent leaves open blurs it.",
-        "The scores are bounds on log p(x) of this model. A picture unlike the training data can score high: "
-        "flat and simple pictures often do.",
-    ),
-    "gan": (
-        "The discriminator tells its own generator's samples from data, and its calibrated probability is of a mixture "
-        "of both. It is no measure of quality, and means nothing for other pictures.",
-    ),
-}
+VAE = (
+    "Samples are softer than the data: a decoder that averages over what the latent leaves open blurs it.",
+    "The scores are bounds on log p(x) of this model. A picture unlike the training data can score high: "
+    "flat and simple pictures often do.",
+)
+DISCRIMINATOR = (
+    "The discriminator tells its own generator's samples from data, and its calibrated probability is of a mixture "
+    "of both. It is no measure of quality, and means nothing for other pictures."
+)
+JOINT_ENCODER = (
+    "The encoder learned beside the generator in a game of latents. There is no density here: pictures can be encoded "
+    "and reconstructed, not scored, and reconstructions are as near as the table says."
+)
 BARE_AUTOENCODER = (
     "It is not a generative model: nothing says how its codes are distributed, so it cannot be sampled from.",
 )
@@ -84,8 +86,10 @@ def _latent_space(manifest: Manifest) -> str:
 
 def _limits(manifest: Manifest) -> tuple[str, ...]:
     if manifest.family != "autoencoder":
+        family = VAE if manifest.family == "vae" else ()
+        judge = (DISCRIMINATOR,) if "image_to_realism" in manifest.roles else ()
         know = (CLASSES_LIMIT,) if "classify" in manifest.capabilities else ()
-        return (*_missing(manifest), *LIMITS[manifest.family], *know)
+        return (*_missing(manifest), *family, *judge, *know)
     return BARE_AUTOENCODER if manifest.latent.prior == "none" else FITTED_AUTOENCODER
 
 
@@ -94,7 +98,7 @@ def _missing(manifest: Manifest) -> tuple[str, ...]:
     if manifest.likelihood and manifest.likelihood.assumption:
         return (FITTED_ENCODER,)
     if "image_to_latent" in manifest.roles:
-        return ()
+        return (JOINT_ENCODER,) if manifest.family == "gan" else ()
     return (SEARCHED,) if "encode" in manifest.capabilities else (NO_ENCODER,)
 
 

@@ -70,7 +70,7 @@ class GeneratorLatentGradient(nn.Module):
     ) -> Tensor:
         """∂⟨cotangent, G(z)⟩ / ∂z; of what the generator reads, the label's part leads nowhere."""
         pullback = linearise(self.generator, self.generator.told(latent, label)).pullback
-        return pullback(cotangent)[:, : self.generator.latent_size]
+        return pullback(self.generator.drawn_as(cotangent, label))[:, : self.generator.latent_size]
 
 
 def _linearised_decoder(vae: VariationalAutoencoder, latent: Tensor, label: Labels | None) -> Linearised:

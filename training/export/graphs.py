@@ -17,6 +17,7 @@ from training.autoencoder.model import Autoencoder
 from training.export.gradients import GeneratorLatentGradient, JointWithGradients, LatentToEvidence, VaeLatentGradient
 from training.export.storage import round_weights
 from training.gan.discriminator import Discriminator
+from training.gan.joint_encoder import JointEncoder
 from training.gan.model import GenerativeAdversarialNetwork
 from training.nets.labels import Labels
 from training.probability.labelled_prior import LabelledMixturePrior
@@ -181,6 +182,20 @@ class _NoiseToCode(nn.Module):
         return self.autoencoder.from_noise(noise)
 
 
+class _ImageToJointLatent(nn.Module):
+    """What an encoder says that learned beside a generator: a draw and its moments, or one latent."""
+
+    def __init__(self, encoder: JointEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, image: Float[Tensor, "batch c h w"], noise: Float[Tensor, "batch size"]) -> tuple[Tensor, ...]:
+        if not self.encoder.has_moments:
+            return (self.encoder(image, noise),)
+        posterior = self.encoder.posterior(image)
+        return posterior.draw(noise[:, None]).latent[:, 0], posterior.mean, posterior.scale
+
+
 class _ImageToClass(nn.Module):
     """The auxiliary classifier's logits."""
 
@@ -214,14 +229,20 @@ def graphs_of(
 
 
 def _gan_graphs(model: GenerativeAdversarialNetwork, latent: Shapes, image: Shapes, *, gradients: bool) -> list[Graph]:
-    """Generator and discriminator, with labels where they are told them, and the classifier that shares features."""
+    """Generator and discriminator, with labels where they are told them, and the classifier that shares features.
+
+    A discriminator of latents has no opinion of an image alone: beside an encoder it stays at home.
+    """
     generator, discriminator, classes = model.generator, model.discriminator, model.classes
     label: Shapes = {LABEL: ("batch",)} if classes else {}
     judged: Shapes = {**image, **(label if discriminator.is_told else {})}
-    graphs = [
-        Graph("latent_to_image", generator, {**latent, **label}, ("image",), classes),
-        Graph("image_to_realism", discriminator, judged, ("logit",), classes),
-    ]
+    graphs = [Graph("latent_to_image", generator, {**latent, **label}, ("image",), classes)]
+    if (encoder := model.encoder) is None:
+        graphs.append(Graph("image_to_realism", discriminator, judged, ("logit",), classes))
+    else:
+        read: Shapes = {**image, "noise": latent["latent"]}
+        moments = ("mean", "scale") if encoder.has_moments else ()
+        graphs.append(Graph("image_to_latent", _ImageToJointLatent(encoder), read, ("latent", *moments)))
     if (to_class := discriminator.to_class) is not None:
         found = Graph("image_to_class", _ImageToClass(discriminator), image, ("logits",), to_class.out_features)
         graphs.append(found)

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from app.images.pixels import contact_sheet
 from app.images.png import encode_png
 from app.manifest import Manifest
+from training.data.domains import ORIGINAL
 from training.data.splits import DataSplits
 from training.evaluation.latent_map import MOST_POINTS, draw_codes_beside_prior, draw_latent_map
 from training.evaluation.published import PublishedGraphs, subset
 
 PREVIEW_PICTURES = 64
 PREVIEW_CLASSES = 10
+PAIR_COLUMNS = 8
 
 
 def write_pictures(manifest: Manifest, graphs: PublishedGraphs, data: DataSplits, folder: Path) -> None:
@@ -34,7 +36,7 @@ def write_pictures(manifest: Manifest, graphs: PublishedGraphs, data: DataSplits
 
 
 def _preview(manifest: Manifest, graphs: PublishedGraphs, data: DataSplits) -> NDArray[np.uint8]:
-    """A sheet of samples; of a conditional model a column a class (the first ten).
+    """A sheet of samples; of a conditional model a column a class (the first ten), of domains the same latents in each.
 
     Of a model that cannot sample: test pictures, each followed by its reconstruction.
     """
@@ -47,6 +49,9 @@ def _preview(manifest: Manifest, graphs: PublishedGraphs, data: DataSplits) -> N
     if not columns:
         return contact_sheet(graphs.sample(PREVIEW_PICTURES, latent_size=size))
     labels = np.tile(np.arange(columns), PREVIEW_PICTURES // columns)
+    if manifest.classes[0] == ORIGINAL:
+        latents = graphs.prior_latents(len(labels) // columns, latent_size=size)
+        return contact_sheet(graphs.decode(latents.repeat(columns, axis=0), labels), columns=PAIR_COLUMNS)
     return contact_sheet(graphs.sample(len(labels), latent_size=size, labels=labels), columns=columns)
 
 

@@ -201,6 +201,8 @@ def _averaged_model(config: RunConfig, state: Checkpoint, classes: int) -> Train
         model.generator.load_state_dict(state["average"])
         if (discriminator := state.get("discriminator_average")) is not None:
             model.discriminator.load_state_dict(discriminator)
+        if model.encoder is not None:
+            model.encoder.load_state_dict(state["encoder_average"])
     else:
         model.load_state_dict(state["average"])
     return model.eval()

@@ -1,4 +1,4 @@
-"""Discriminators: image, and of some conditional models its class → how real it looks, as a logit."""
+"""Discriminators of images: image, and of some conditional models its class → how real it looks, as a logit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from training.gan.initialisation import initialise
 from training.gan.pyramid import pyramid
 from training.gan_sections import Condition
 from training.nets.dense import ImageShape
-from training.nets.labels import LabelPicture, Labels
+from training.nets.labels import LabelPicture, Labels, in_domain
 
 LEAK = 0.2
 """Slope of the leaky ReLU below zero (Radford et al. 2016, section 3)."""
 
-Images = Float[Tensor, "batch channels side side"]
+Seen = Float[Tensor, "batch *shape"]
+"""Images (batch, channels, side, side) in [−1, 1], or rows of whatever else is judged."""
 
 
 class Conditioning(NamedTuple):
@@ -31,6 +32,12 @@ class Conditioning(NamedTuple):
     classes: int = 0
     codes: int = 0
     """Leading numbers of the latent that are to be found again."""
+
+    def shown(self, image_channels: int) -> int:
+        """How many channels the first layer reads."""
+        if self.kind == "coupled":
+            return image_channels * self.classes
+        return image_channels + (self.kind == "concatenation")
 
 
 class Verdict(NamedTuple):
@@ -51,6 +58,7 @@ class Discriminator(nn.Module, ABC):
 
     - `concatenation` shows the class beside the image, as one more channel with a learned picture of it (Mirza &
       Osindero 2014);
+    - `coupled` has first layers of its own for each class, all after them being shared (Liu & Tuzel 2016, section 3);
     - `projection` adds ⟨v_y, features⟩ to the logit, with a learned vector of each class (Miyato & Koyama 2018,
       equation 3);
     - `auxiliary` and `discovered` are told nothing and have to find out the class by a second linear layer, and the
@@ -59,10 +67,16 @@ class Discriminator(nn.Module, ABC):
       more, which is that of generated images, is held at 0 (Salimans et al. 2016, section 5).
     """
 
-    def __init__(self, features: int, image_side: int, conditioning: Conditioning) -> None:
+    def __init__(
+        self,
+        features: int,
+        image_side: int = 0,
+        conditioning: Conditioning = Conditioning(),  # noqa: B008  immutable
+    ) -> None:
         super().__init__()
         kind, classes, codes = conditioning
-        self.is_told = kind in ("concatenation", "projection")
+        self.is_told = kind in ("concatenation", "projection", "coupled")
+        self.domains = classes if kind == "coupled" else 0
         self.label_picture = LabelPicture(classes, image_side, image_side) if kind == "concatenation" else None
         self.label_vector = nn.Embedding(classes, features) if kind == "projection" else None
         finds_out = kind in ("auxiliary", "discovered", "semi_supervised")
@@ -72,18 +86,20 @@ class Discriminator(nn.Module, ABC):
         self.to_logit = None if one_of_classes else _linear_logit(features)
 
     @abstractmethod
-    def body(self, image: Images) -> Tensor:
+    def body(self, image: Seen) -> Tensor:
         """The features of an image, of any shape."""
 
-    def features(self, image: Images, label: Labels | None = None) -> Float[Tensor, "batch features"]:
+    def features(self, image: Seen, label: Labels | None = None) -> Float[Tensor, "batch features"]:
         """What the logits are linear in. Raises ValueError where a label is missing, or is one too many."""
         if (label is None) == self.is_told:
             raise ValueError("this discriminator needs labels" if label is None else "it takes no labels")
         if self.label_picture is not None:
             image = torch.cat([image, self.label_picture(label)], dim=1)
+        if self.domains and label is not None:
+            image = in_domain(image, label, self.domains)
         return self.body(image).flatten(start_dim=1)
 
-    def verdict(self, image: Images, label: Labels | None = None) -> Verdict:
+    def verdict(self, image: Seen, label: Labels | None = None) -> Verdict:
         """All that there is to say of images in [−1, 1]."""
         features = self.features(image, label)
         class_logits = None if self.to_class is None else self.to_class(features)
@@ -99,7 +115,7 @@ class Discriminator(nn.Module, ABC):
             logit = logit + (self.label_vector(label) * features).sum(dim=1)
         return logit
 
-    def forward(self, image: Images, label: Labels | None = None) -> Float[Tensor, " batch"]:
+    def forward(self, image: Seen, label: Labels | None = None) -> Float[Tensor, " batch"]:
         """The logit of each image in [−1, 1]: the odds, on a log scale, that it is real."""
         return self.verdict(image, label).logit
 
@@ -133,16 +149,13 @@ class ConvolutionalDiscriminator(Discriminator):
         base, widths = pyramid(image_size, channels)
         super().__init__(widths[0] * base * base, image_size, conditioning)
         fine_to_coarse = widths[::-1]
-        shown = image_channels + (conditioning.kind == "concatenation")
-        self.halvings = nn.Sequential(
-            _halving(shown, fine_to_coarse[0], batch_norm=False),
-            *(_halving(fine, coarse, batch_norm=batch_norm) for fine, coarse in pairwise(fine_to_coarse)),
-        )
+        shown = conditioning.shown(image_channels)
+        self.halvings = halvings(shown, fine_to_coarse, batch_norm=batch_norm)
         initialise(self)
         if spectral_norm:
             self.bound_spectral_norm()
 
-    def body(self, image: Images) -> Float[Tensor, "batch wide base base"]:
+    def body(self, image: Seen) -> Float[Tensor, "batch wide base base"]:
         """The coarsest feature map."""
         features: Tensor = self.halvings(image)
         return features
@@ -167,15 +180,12 @@ class DenseDiscriminator(Discriminator):
         """`hidden` are widths from the image inwards."""
         super().__init__(hidden[-1], image_shape[1], conditioning)
         channels, height, width = image_shape
-        shown = (channels + (conditioning.kind == "concatenation")) * height * width
-        layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in pairwise([shown, *hidden]):
-            layers += [*([Noise(noise)] if noise else []), nn.Linear(before, after), nn.LeakyReLU(LEAK)]
-        self.layers = nn.Sequential(*layers)
+        shown = conditioning.shown(channels) * height * width
+        self.layers = nn.Sequential(nn.Flatten(), *leaky_stack([shown, *hidden], noise))
         if spectral_norm:
             self.bound_spectral_norm()
 
-    def body(self, image: Images) -> Float[Tensor, "batch features"]:
+    def body(self, image: Seen) -> Float[Tensor, "batch features"]:
         """The last hidden layer."""
         features: Tensor = self.layers(image)
         return features
@@ -191,6 +201,22 @@ class Noise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x with noise; x itself outside training."""
         return x + self.scale * torch.randn_like(x) if self.training else x
+
+
+def halvings(image_channels: int, fine_to_coarse: Sequence[int], *, batch_norm: bool) -> nn.Sequential:
+    """Strided convolutions with leaky ReLU and, but for the first, batch norm where it is wanted."""
+    return nn.Sequential(
+        _halving(image_channels, fine_to_coarse[0], batch_norm=False),
+        *(_halving(fine, coarse, batch_norm=batch_norm) for fine, coarse in pairwise(fine_to_coarse)),
+    )
+
+
+def leaky_stack(widths: Sequence[int], noise: float = 0.0) -> list[nn.Module]:
+    """Linear layers with leaky ReLU, each reading what came before with noise of this scale in training."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [*([Noise(noise)] if noise else []), nn.Linear(before, after), nn.LeakyReLU(LEAK)]
+    return layers
 
 
 def _linear_logit(features: int) -> nn.Sequential:

@@ -13,20 +13,23 @@ from torch import Tensor, nn
 from training.gan.initialisation import initialise
 from training.gan.pyramid import pyramid
 from training.nets.dense import DenseDecoder, ImageShape
-from training.nets.labels import Labels, one_hot
+from training.nets.labels import Labels, in_domain, of_domain, one_hot
 
 
 class Generator(nn.Module, ABC):
     """Draws images in [−1, 1] from latents; `classes` are those that it is told apart, 0 where it is told nothing.
 
     The one-hot class stands behind the latent, so that the first layer learns a vector for each class (Mirza &
-    Osindero 2014, figure 1).
+    Osindero 2014, figure 1). Where classes are `coupled` domains, the class chooses among the last layers instead, and
+    all before them is shared (Liu & Tuzel 2016, section 3): the last layer draws the image in every domain, each in
+    channels of its own.
     """
 
-    def __init__(self, latent_size: int, classes: int = 0) -> None:
+    def __init__(self, latent_size: int, classes: int = 0, *, coupled: bool = False) -> None:
         super().__init__()
         self.latent_size = latent_size
         self.classes = classes
+        self.coupled = coupled
 
     def forward(
         self, latent: Float[Tensor, "batch latent"], label: Labels | None = None
@@ -35,13 +38,19 @@ class Generator(nn.Module, ABC):
         image = self.told(latent, label)
         for layer in self.chain():
             image = layer(image)
-        return image
+        return image if label is None or not self.coupled else of_domain(image, label, self.classes)
+
+    def drawn_as(
+        self, cotangent: Float[Tensor, "batch channels side side"], label: Labels | None
+    ) -> Float[Tensor, "batch drawn side side"]:
+        """A cotangent of the image as one of all that the last layer draws."""
+        return cotangent if label is None or not self.coupled else in_domain(cotangent, label, self.classes)
 
     def told(self, latent: Float[Tensor, "batch latent"], label: Labels | None) -> Float[Tensor, "batch numbers"]:
         """What the first layer reads. Raises ValueError where a label is missing, or is one too many."""
         if (label is None) == bool(self.classes):
             raise ValueError("this generator needs labels" if label is None else "this generator takes no labels")
-        return latent if label is None else torch.cat([latent, one_hot(label, self.classes)], dim=1)
+        return latent if label is None or self.coupled else torch.cat([latent, one_hot(label, self.classes)], dim=1)
 
     @abstractmethod
     def chain(self) -> tuple[nn.Module, ...]:
@@ -64,13 +73,15 @@ class ConvolutionalGenerator(Generator):
         channels: int,
         *,
         classes: int = 0,
+        coupled: bool = False,
         batch_norm: bool = True,
     ) -> None:
         """`channels` is the width at half the image's side; ValueError for a side that doubling 4 … 7 cannot reach."""
-        super().__init__(latent_size, classes)
+        super().__init__(latent_size, classes, coupled=coupled)
         base, widths = pyramid(image_size, channels)
+        told, drawn = (0, image_channels * classes) if coupled else (classes, image_channels)
         self.projection = nn.Sequential(
-            nn.Linear(latent_size + classes, widths[0] * base * base, bias=not batch_norm),
+            nn.Linear(latent_size + told, widths[0] * base * base, bias=not batch_norm),
             nn.Unflatten(1, (widths[0], base, base)),
             *_activation(widths[0], batch_norm=batch_norm),
         )
@@ -78,7 +89,7 @@ class ConvolutionalGenerator(Generator):
             *(_doubling(coarse, fine, batch_norm=batch_norm) for coarse, fine in pairwise(widths)),
         )
         self.to_image = nn.Sequential(
-            nn.ConvTranspose2d(widths[-1], image_channels, kernel_size=4, stride=2, padding=1), nn.Tanh()
+            nn.ConvTranspose2d(widths[-1], drawn, kernel_size=4, stride=2, padding=1), nn.Tanh()
         )
         initialise(self)
 
@@ -90,10 +101,20 @@ class ConvolutionalGenerator(Generator):
 class DenseGenerator(Generator):
     """Linear layers with ReLU, and tanh at the end, as in the first GANs (Goodfellow et al. 2014, section 5)."""
 
-    def __init__(self, image_shape: ImageShape, latent_size: int, hidden: Sequence[int], *, classes: int = 0) -> None:
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        latent_size: int,
+        hidden: Sequence[int],
+        *,
+        classes: int = 0,
+        coupled: bool = False,
+    ) -> None:
         """`hidden` are widths from the image inwards."""
-        super().__init__(latent_size, classes)
-        self.decoder = DenseDecoder(image_shape, hidden, latent_size + classes)
+        super().__init__(latent_size, classes, coupled=coupled)
+        channels, height, width = image_shape
+        told, drawn = (0, channels * classes) if coupled else (classes, channels)
+        self.decoder = DenseDecoder((drawn, height, width), hidden, latent_size + told)
         self.squash = nn.Tanh()
 
     def chain(self) -> tuple[nn.Module, ...]:

@@ -18,7 +18,7 @@ from training.evaluation.judge import Judge
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan.objective import game
 from training.loops.checkpoint import CheckpointClock, load_checkpoint, save_checkpoint
-from training.loops.gan_pictures import draw_samples, sample_pictures
+from training.loops.gan_pictures import draw_reconstructions, draw_samples, sample_pictures
 from training.loops.gan_steps import take_step
 from training.loops.gan_training import GanTraining
 from training.loops.gan_watch import Watch
@@ -114,6 +114,7 @@ def _end_of_epoch(training: GanTraining, plan: Plan, watch: Watch, run: RunFolde
         journal.say(training.step, warning)
     if epoch % training.config.samples_every_epochs == 0 or training.step == plan.total_steps:
         draw_samples(training, run, epoch)
+        draw_reconstructions(training, run, epoch, watch.pictures)
 
 
 class _Speedometer:

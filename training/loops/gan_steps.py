@@ -1,26 +1,21 @@
-"""One step of a GAN's training: what is drawn, what the discriminator sees, and each player's update."""
+"""One step of a GAN's training: each player's update."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from app.images.pixels import to_floats
 from training.data.datasets import ImageSet
-from training.gan.discriminator import Verdict
-from training.gan.generator import Generator
+from training.gan.discriminator import Seen, Verdict
 from training.gan.objective import Game, feature_matching_loss
 from training.gan.penalties import clip_weights, dragan_penalty, r1_penalty, r2_penalty, wgan_gp_penalty
-from training.gan.views import add_instance_noise, augment, instance_noise_scale
-from training.gan_sections import GanConfig
-from training.loops.gan_training import PIXELS, GanTraining
+from training.loops.gan_shown import Batch, Shown, StepDraws, generated, real_batch, shown
+from training.loops.gan_training import GanTraining
 from training.loops.schedule import Plan, learning_rate_factor, precision, set_learning_rate, step_generator, step_seed
 from training.nets.labels import Labels
 
@@ -49,8 +44,10 @@ class GeneratorStep:
 
     loss: Tensor
     gradient_norm: Tensor
-    class_loss: Tensor | None
-    code_loss: Tensor | None
+    class_loss: Tensor | None = None
+    code_loss: Tensor | None = None
+    reconstruction_error: Tensor | None = None
+    """Σ (x − G(E(x)))² of an image's pixels in [0, 1], where there is an encoder."""
 
 
 def take_step(
@@ -62,27 +59,21 @@ def take_step(
     """
     torch.manual_seed(step_seed(training.config.seed, training.step))  # noise between layers draws from this generator
     _set_learning_rates(training, plan)
-    real = _real(training, batch)
+    real = real_batch(training, batch)
     generator = step_generator(training.config.seed, training.step)
-    draws = _StepDraws(training.settings, training.step / plan.total_steps, generator)
-    told = None if known is None else _real(training, known.take(draws.labelled(len(known))))
+    draws = StepDraws(training.settings, training.step / plan.total_steps, generator)
+    told = None if known is None else real_batch(training, known.take(draws.labelled(len(known))))
     discriminator = _update_discriminator(training, played, draws, real, told)
     training.step += 1
     if training.discriminator_average is not None:
         training.discriminator_average.update(training.net.discriminator, training.step - 1)
     numbers = _named("discriminator", discriminator)
     if training.step % training.settings.objective.discriminator_steps == 0:
-        updated = _update_generator(training, played, draws, real)
-        training.average.update(training.net.generator, training.generator_steps - 1)
+        update = _update_generator if training.net.encoder is None else _update_generator_and_encoder
+        updated = update(training, played, draws, real)
+        training.average_drawing()
         numbers |= _named("generator", updated)
     return numbers
-
-
-def _real(training: GanTraining, batch: ImageSet) -> _Batch:
-    image = torch.from_numpy(to_floats(batch.pictures, PIXELS)).to(training.device)
-    if batch.labels is None or training.settings.condition in ("none", "discovered"):
-        return _Batch(image, None)
-    return _Batch(image, torch.from_numpy(batch.labels).to(training.device))
 
 
 def _set_learning_rates(training: GanTraining, plan: Plan) -> None:
@@ -93,69 +84,24 @@ def _set_learning_rates(training: GanTraining, plan: Plan) -> None:
     set_learning_rate(training.discriminator_optimiser, discriminators * factor)
 
 
-class _Batch(NamedTuple):
-    """Images in [−1, 1] and, where the model may know it, the class of each."""
-
-    image: Float[Tensor, "batch c h w"]
-    label: Labels | None
-
-
-@dataclass(frozen=True)
-class _StepDraws:
-    """What one step draws, all from one generator: latents, and how the discriminator sees images."""
-
-    settings: GanConfig
-    progress: float
-    generator: torch.Generator
-
-    def latent(self, batch: int, device: torch.device) -> Float[Tensor, "batch latent"]:
-        """Fresh latents."""
-        return torch.randn(batch, self.settings.latent_size, generator=self.generator).to(device)
-
-    def classes(self, real: _Batch, generator: Generator) -> Labels | None:
-        """The classes that images are generated of: those of the real ones, so that both kinds are as frequent.
-
-        Where they are to be discovered, drawn evenly; None where the generator is told none.
-        """
-        if not generator.classes:
-            return None
-        if real.label is not None:
-            return real.label
-        drawn = torch.randint(generator.classes, (len(real.image),), generator=self.generator)
-        return drawn.to(real.image.device)
-
-    def labelled(self, count: int) -> Int64[np.ndarray, " few"]:
-        """Which of the labelled pictures are looked at, drawn with replacement."""
-        found: Int64[np.ndarray, " few"]
-        found = torch.randint(count, (self.settings.labelled_batch,), generator=self.generator).numpy()
-        return found
-
-    def views(self, image: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-        """Images as they are shown: augmented and noisy where the configuration says so."""
-        image = augment(image, self.settings.augment, self.generator)
-        scale = instance_noise_scale(self.settings.instance_noise, self.progress, self.settings.instance_noise_share)
-        return add_instance_noise(image, scale, self.generator) if scale > 0 else image
-
-
 def _update_discriminator(
-    training: GanTraining, played: Game, draws: _StepDraws, real: _Batch, told: _Batch | None
+    training: GanTraining, played: Game, draws: StepDraws, real: Batch, told: Batch | None
 ) -> DiscriminatorStep:
     """One step of Adam on the mean loss of as many real as generated images, and on all else that is due."""
     with torch.no_grad():
-        fake = _generated(training, draws, real)
-    real_image, fake_image = draws.views(real.image), draws.views(fake.image.float())
+        seen = shown(training, draws, real)
     # Two batches, not one of both: with batch norm each kind is normalised by its own statistics.
     with precision(training.config.optimiser, training.device):
-        of_real = _verdict(training, real_image, real.label)
-        of_fake = _verdict(training, fake_image, fake.label)
+        of_real = _verdict(training, seen.real, seen.real_label)
+        of_fake = _verdict(training, seen.fake, seen.fake_label)
         of_told = None if told is None else _verdict(training, draws.views(told.image), None)
     loss = played.discriminator_loss(of_real.logit, of_fake.logit).mean()
     if told is None or of_told is None:
-        classes = _class_loss(training, (of_real, real.label), (of_fake, fake.label))
+        classes = _class_loss(training, (of_real, seen.real_label), (of_fake, seen.fake_label))
     else:
         classes = _class_loss(training, (of_told, told.label))
-    codes = _code_loss(training, of_fake, fake.latent)
-    penalty = _penalty(training, draws, _Batch(real_image, real.label), fake_image)
+    codes = _code_loss(training, of_fake, seen.latent)
+    penalty = _penalty(training, draws, seen)
     norm = _descend(
         training, training.discriminator_optimiser, training.net.discriminator, _total(loss, classes, codes, penalty)
     )
@@ -173,23 +119,7 @@ def _update_discriminator(
     )
 
 
-class _Generated(NamedTuple):
-    """Generated images, the classes that they were to be of, and their latents."""
-
-    image: Float[Tensor, "batch c h w"]
-    label: Labels | None
-    latent: Float[Tensor, "batch latent"]
-
-
-def _generated(training: GanTraining, draws: _StepDraws, real: _Batch) -> _Generated:
-    """As many images as there are real ones."""
-    latent = draws.latent(len(real.image), training.device)
-    label = draws.classes(real, training.net.generator)
-    with precision(training.config.optimiser, training.device):
-        return _Generated(training.net.generator(latent, label), label, latent)
-
-
-def _verdict(training: GanTraining, image: Float[Tensor, "batch c h w"], label: Labels | None) -> Verdict:
+def _verdict(training: GanTraining, image: Seen, label: Labels | None) -> Verdict:
     """What the discriminator says, in float32, told the class if it is to be."""
     discriminator = training.net.discriminator
     said = discriminator.verdict(image, label if discriminator.is_told else None)
@@ -221,37 +151,35 @@ def _code_loss(
     return training.settings.code_weight * error.square().sum(dim=1).mean() / 2
 
 
-def _penalty(
-    training: GanTraining, draws: _StepDraws, real: _Batch, fake: Float[Tensor, "batch c h w"]
-) -> Float[Tensor, ""] | None:
+def _penalty(training: GanTraining, draws: StepDraws, seen: Shown) -> Float[Tensor, ""] | None:
     """The weighted mean of the gradient penalties; None without, and between the steps that they are due at.
 
     In float32: half of their gradients' digits would be lost otherwise.
     """
-    settings, image = training.settings.penalty, real.image
+    settings, real = training.settings.penalty, seen.real
     if not settings.has_gradients or (training.step + 1) % settings.every:
         return None
 
-    def critic(seen: Tensor) -> Tensor:
-        return _verdict(training, seen, real.label).logit
+    def critic(image: Tensor) -> Tensor:
+        return _verdict(training, image, seen.real_label).logit
 
     found = torch.zeros((), device=training.device)
     if settings.r1:
-        found = found + settings.r1 * r1_penalty(critic, image).mean()
+        found = found + settings.r1 * r1_penalty(critic, real).mean()
     if settings.r2:
-        found = found + settings.r2 * r2_penalty(critic, fake).mean()
+        found = found + settings.r2 * r2_penalty(critic, seen.fake).mean()
     if settings.wgan_gp:
-        share = torch.rand(len(image), generator=draws.generator).to(training.device)
-        found = found + settings.wgan_gp * wgan_gp_penalty(critic, image, fake, share).mean()
+        share = torch.rand(len(real), generator=draws.generator).to(training.device)
+        found = found + settings.wgan_gp * wgan_gp_penalty(critic, real, seen.fake, share).mean()
     if settings.dragan:
-        noise = torch.randn(image.shape, generator=draws.generator).to(training.device)
-        found = found + settings.dragan * dragan_penalty(critic, image, noise).mean()
+        noise = torch.randn(real.shape, generator=draws.generator).to(training.device)
+        found = found + settings.dragan * dragan_penalty(critic, real, noise).mean()
     return settings.every * found
 
 
-def _update_generator(training: GanTraining, played: Game, draws: _StepDraws, real: _Batch) -> GeneratorStep:
+def _update_generator(training: GanTraining, played: Game, draws: StepDraws, real: Batch) -> GeneratorStep:
     """One step of Adam on the mean loss of freshly generated images, beside the real ones where it compares them."""
-    fake = _generated(training, draws, real)
+    fake = generated(training, draws, real)
     matched = training.settings.objective.feature_matching
     with precision(training.config.optimiser, training.device):
         of_fake = of_real = _verdict(training, draws.views(fake.image), fake.label)
@@ -267,6 +195,36 @@ def _update_generator(training: GanTraining, played: Game, draws: _StepDraws, re
     codes = _code_loss(training, of_fake, fake.latent)
     norm = _descend(training, training.generator_optimiser, training.net.generator, _total(loss, classes, codes))
     return GeneratorStep(loss.detach(), norm, _kept(classes), _kept(codes))
+
+
+def _update_generator_and_encoder(training: GanTraining, played: Game, draws: StepDraws, real: Batch) -> GeneratorStep:
+    """One step of Adam for both, on the adversarial loss of whichever of them made what is judged.
+
+    Of a BiGAN both did: where its pairs change places and the logit its sign, the encoder is to the game what the
+    generator is (Donahue et al. 2017, equation 3 and section 3.4), so each lowers a generator's loss of its own. Of an
+    adversarial autoencoder the encoder did, and the generator only reconstructs (Makhzani et al. 2016, section 2; its
+    two phases are one step here).
+    """
+    seen = shown(training, draws, real)
+    with precision(training.config.optimiser, training.device):
+        of_real, of_fake = (_verdict(training, rows, None).logit for rows in (seen.real, seen.fake))
+    loss = played.generator_loss(of_real, of_fake).mean()
+    if training.settings.inference.kind == "bidirectional":
+        loss = loss + played.generator_loss(-of_fake, -of_real).mean()
+    error = _reconstruction_error(training, real, seen)
+    paid = loss + training.settings.inference.reconstruction_weight * error
+    norm = _descend(training, training.generator_optimiser, training.net.drawing, paid)
+    return GeneratorStep(loss.detach(), norm, reconstruction_error=error.detach())
+
+
+def _reconstruction_error(training: GanTraining, real: Batch, seen: Shown) -> Float[Tensor, ""]:
+    """The batch's mean squared error, summed over the pixels in [0, 1]; without gradients where it weighs nothing."""
+    assert seen.code is not None  # whoever has an encoder has codes
+    with torch.set_grad_enabled(training.settings.inference.reconstruction_weight > 0):
+        with precision(training.config.optimiser, training.device):
+            again = training.net.generator(seen.code)
+        error: Tensor = ((again.float() - real.image) / 2).square()
+        return error.flatten(start_dim=1).sum(dim=1).mean()
 
 
 def _total(loss: Tensor, *more: Tensor | None) -> Tensor:

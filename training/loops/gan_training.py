@@ -10,6 +10,7 @@ from app.manifest import PixelRange
 from training.config import RunConfig
 from training.gan.discriminator import Discriminator
 from training.gan.generator import Generator
+from training.gan.joint_encoder import JointEncoder
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan_sections import GanConfig
 from training.loops.averaging import WeightAverage
@@ -20,7 +21,7 @@ PIXELS = PixelRange(low=-1.0, high=1.0)
 
 @dataclass
 class GanTraining:
-    """The state of a run: both nets, their averages, an optimiser each, and how many steps are behind them.
+    """The state of a run: its nets, their averages, an optimiser each, and how many steps are behind them.
 
     The discriminator is averaged where it is what the run is for: a classifier that learns from few labels.
     """
@@ -33,6 +34,7 @@ class GanTraining:
     generator_optimiser: torch.optim.Adam
     discriminator_optimiser: torch.optim.Adam
     discriminator_average: WeightAverage[Discriminator] | None = None
+    encoder_average: WeightAverage[JointEncoder] | None = None
     step: int = 0
     train_seconds: float = 0.0
 
@@ -51,9 +53,10 @@ class GanTraining:
             device,
             net,
             WeightAverage(net.generator, optimiser.average_decay),
-            torch.optim.Adam(net.generator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
+            torch.optim.Adam(net.drawing.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
             torch.optim.Adam(net.discriminator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
             WeightAverage(net.discriminator, optimiser.average_decay) if settings.learns_from_few_labels else None,
+            None if net.encoder is None else WeightAverage(net.encoder, optimiser.average_decay),
         )
 
     @property
@@ -71,7 +74,14 @@ class GanTraining:
             "generator_optimiser": self.generator_optimiser.state_dict(),
             "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
             "discriminator_average": self.published_discriminator.state_dict() if self.discriminator_average else None,
+            "encoder_average": self.encoder_average.average.state_dict() if self.encoder_average else None,
         }
+
+    def average_drawing(self) -> None:
+        """Take the generator, and the encoder where there is one, into their averages after an update."""
+        self.average.update(self.net.generator, self.generator_steps - 1)
+        if self.encoder_average is not None and self.net.encoder is not None:
+            self.encoder_average.update(self.net.encoder, self.generator_steps - 1)
 
     def restore(self, state: Checkpoint) -> None:
         """Go on where `checkpoint` left off."""
@@ -83,6 +93,13 @@ class GanTraining:
         self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
         if self.discriminator_average is not None:
             self.discriminator_average.average.load_state_dict(state["discriminator_average"])
+        if self.encoder_average is not None:
+            self.encoder_average.average.load_state_dict(state["encoder_average"])
+
+    @property
+    def published_encoder(self) -> JointEncoder | None:
+        """The averaged encoder, where there is one."""
+        return None if self.encoder_average is None else self.encoder_average.average
 
     @property
     def published_discriminator(self) -> Discriminator:
@@ -90,12 +107,21 @@ class GanTraining:
         return self.net.discriminator if self.discriminator_average is None else self.discriminator_average.average
 
     def averaged(self) -> GenerativeAdversarialNetwork:
-        """What is published: the averaged generator and the discriminator, both as they answer outside training."""
-        return GenerativeAdversarialNetwork(self.average.average, self.published_discriminator).eval()
+        """What is published: the averaged nets and the discriminator, all as they answer outside training."""
+        return GenerativeAdversarialNetwork(
+            self.average.average, self.published_discriminator, self.published_encoder
+        ).eval()
 
     def averaged_weights(self) -> Checkpoint:
-        """Those of `averaged`, while both nets go on training: that puts the discriminator into its other mode."""
-        players = {"generator": self.average.average, "discriminator": self.published_discriminator}
+        """Those of `averaged`, while the nets go on training: that puts the discriminator into its other mode."""
+        players = {
+            "generator": self.average.average,
+            "discriminator": self.published_discriminator,
+            "encoder": self.published_encoder,
+        }
         return {
-            f"{player}.{name}": weight for player, net in players.items() for name, weight in net.state_dict().items()
+            f"{player}.{name}": weight
+            for player, net in players.items()
+            if net is not None
+            for name, weight in net.state_dict().items()
         }

@@ -19,6 +19,7 @@ from app.images.pixels import to_bytes, to_floats
 from training.data.datasets import DataSplits
 from training.evaluation.judge import Judge
 from training.gan.generator import Generator
+from training.loops.gan_shown import judged, reconstructed
 from training.loops.gan_training import PIXELS, GanTraining
 from training.loops.schedule import FIXED_DRAW, precision, step_generator
 
@@ -62,40 +63,58 @@ class Watch:
 
     def look(self, training: GanTraining) -> Sighting:
         """Look at samples of the averaged generator; what they are of is known where there is a judge."""
-        samples = self._draw(training, training.average.average)
+        latent = self._latents(training)
+        samples = self._draw(training, training.average.average, latent)
         numbers = {
-            "validation_pair_accuracy": self._pair_accuracy(training, samples),
+            "validation_pair_accuracy": self._pair_accuracy(training, samples, latent),
             "diversity": diversity(samples) / self.diversity,
         }
+        if training.published_encoder is not None:
+            numbers["validation_reconstruction_mse"] = self._reconstruction_error(training)
         if training.settings.condition in ("auxiliary", "semi_supervised") and self.labels is not None:
             numbers["validation_error_percent"] = 100 * self._classification_error(training)
         if self.judge is not None and self.classes is not None:
             numbers["classes"] = effective_classes(self.judge.look_at(samples).classes) / self.classes
         return Sighting(numbers, list(_warnings(training, numbers)))
 
-    @torch.no_grad()
-    def _draw(self, training: GanTraining, generator: Generator) -> Pictures:
-        """As many samples as there are held-out pictures, of their classes where the model is conditional."""
+    def _latents(self, training: GanTraining) -> Float[Tensor, "n latent"]:
+        """As many as there are held-out pictures, the same ones always."""
         noise = step_generator(training.config.seed, FIXED_DRAW)
         latent = torch.randn(len(self.pictures), training.settings.latent_size, generator=noise)
-        parts = [
-            generator(latent[part].to(training.device), self._drawn_classes(training, part))
-            for part in _parts(len(latent))
-        ]
+        return latent.to(training.device)
+
+    @torch.no_grad()
+    def _draw(self, training: GanTraining, generator: Generator, latent: Float[Tensor, "n latent"]) -> Pictures:
+        """The samples of latents, of the held-out pictures' classes where the model is conditional."""
+        parts = [generator(latent[part], self._drawn_classes(training, part)) for part in _parts(len(latent))]
         return to_bytes(torch.cat(parts).float().cpu().numpy(), PIXELS)
 
     @torch.no_grad()
-    def _pair_accuracy(self, training: GanTraining, samples: Pictures) -> float:
-        """How often the discriminator finds a held-out picture more real than a sample; 0.5 is guessing."""
+    def _pair_accuracy(self, training: GanTraining, samples: Pictures, latent: Float[Tensor, "n latent"]) -> float:
+        """How often the discriminator finds what a held-out picture gives more real than what a sample gives.
+
+        0.5 is guessing. What is given are images, with their latents, or latents alone: what it is shown in training.
+        """
         discriminator = training.net.discriminator.eval()
         wins = []
         for part in _parts(len(samples)):
             label = self._labels(training, part, told=discriminator.is_told)
+            real_image, fake_image = (_image(training, rows[part]) for rows in (self.pictures, samples))
             with precision(training.config.optimiser, training.device):
-                real, fake = (discriminator(_image(training, rows[part]), label) for rows in (self.pictures, samples))
+                both = judged(training, training.published_encoder, real_image, fake_image, latent[part])
+                real, fake = (discriminator(seen, label) for seen in both)
             wins.append((real > fake).float())
         discriminator.train()
         return torch.cat(wins).mean().item()
+
+    @torch.no_grad()
+    def _reconstruction_error(self, training: GanTraining) -> float:
+        """Mean squared, of the pixels in [0, 1] of held-out pictures, encoded and drawn again by the averages."""
+        errors = []
+        for part in _parts(len(self.pictures)):
+            image = _image(training, self.pictures[part])
+            errors.append(((reconstructed(training, image) - image) / 2).square().flatten(1).mean(dim=1))
+        return torch.cat(errors).mean().item()
 
     @torch.no_grad()
     def _classification_error(self, training: GanTraining) -> float:

@@ -29,6 +29,25 @@ class LabelPicture(nn.Module):
         return picture
 
 
+def of_domain(
+    images: Float[Tensor, "batch domains*channels h w"], label: Labels, domains: int
+) -> Float[Tensor, "batch channels h w"]:
+    """Of images in several domains, their channels one domain after another, that of the label."""
+    chosen: Tensor = (images.unflatten(1, (domains, -1)) * _columns(label, domains)).sum(dim=1)
+    return chosen
+
+
+def in_domain(
+    image: Float[Tensor, "batch channels h w"], label: Labels, domains: int
+) -> Float[Tensor, "batch domains*channels h w"]:
+    """The image in the channels of its domain, 0 in those of the others: the transpose of `of_domain`."""
+    return (image[:, None] * _columns(label, domains)).flatten(1, 2)
+
+
+def _columns(label: Labels, domains: int) -> Float[Tensor, "batch domains 1 1 1"]:
+    return one_hot(label, domains)[:, :, None, None, None]
+
+
 def one_hot(label: Labels, classes: int) -> Float[Tensor, "batch classes"]:
     """1 at the label, 0 elsewhere."""
     return (label[:, None] == torch.arange(classes, device=label.device)).float()

@@ -63,8 +63,8 @@ def test_exported_log_terms_and_gradients_are_autograd_s(
 
 @pytest.mark.parametrize(
     "model",
-    [CONDITIONAL | DENSE, BATCH_NORM, DENSE_GAN | {"condition": "projection"}],
-    ids=["conditional VAE", "GAN", "conditional dense GAN"],
+    [CONDITIONAL | DENSE, BATCH_NORM, DENSE_GAN | {"condition": "projection"}, BATCH_NORM | {"condition": "coupled"}],
+    ids=["conditional VAE", "GAN", "conditional dense GAN", "coupled GAN"],
 )
 def test_exported_adjoint_is_autograd_s(tmp_path: Path, model: dict[str, Any]) -> None:
     trained = trained_model(model, 12, 1)

@@ -20,6 +20,7 @@ from training.export.graphs import Graph, TrainedModel, graphs_of
 from training.export.parity import check_parity
 from training.export.storage import round_weights
 from training.export.to_onnx import write_graph
+from training.gan.joint_encoder import JointEncoder
 from training.gan.model import GenerativeAdversarialNetwork
 from training.probability.posterior import GaussianPosterior
 from training.probability.prior import MixturePrior, Prior
@@ -52,6 +53,10 @@ LADDER = SAMPLED | {
     "prior": {"kind": "flow", "couplings": 2, "hidden": 8},
 }
 DENSE_GAN = SPECTRAL_NORM | {"nets": "dense", "hidden": [10, 8]}
+BIGAN = SPECTRAL_NORM | {"inference": {"kind": "bidirectional"}}
+AAE = DENSE_GAN | {
+    "inference": {"kind": "adversarial_autoencoder", "posterior": "diagonal", "reconstruction_weight": 1.0}
+}
 PRIOR_ROLES = ["noise_to_latent", "latent_to_prior", "image_to_latent", "image_to_evidence"]
 PIXELS = "latent_to_pixel_evidence"
 
@@ -76,6 +81,9 @@ PIXELS = "latent_to_pixel_evidence"
         (SPECTRAL_NORM | {"condition": "projection"}, 8, 1, GAN_ROLES),
         (BATCH_NORM | {"condition": "auxiliary"}, 8, 1, [*GAN_ROLES, "image_to_class"]),
         (DENSE_GAN | {"condition": "concatenation"}, 8, 3, GAN_ROLES),
+        (DENSE_GAN | {"condition": "coupled"}, 8, 3, GAN_ROLES),
+        (BIGAN, 28, 1, VAE_ROLES[:2]),
+        (AAE, 8, 3, VAE_ROLES[:2]),
     ],
     ids=[
         "conv 8",
@@ -95,6 +103,9 @@ PIXELS = "latent_to_pixel_evidence"
         "projection",
         "auxiliary classifier",
         "dense, concatenation",
+        "coupled, dense rgb",
+        "BiGAN 28",
+        "AAE, Gaussian, dense rgb",
     ],
 )
 def test_graph_computes_what_pytorch_computes_at_any_batch(
@@ -138,11 +149,18 @@ def test_label_of_a_conditional_graph_is_one_integer_a_row(tmp_path: Path) -> No
         ("auxiliary", {"latent_to_image", "latent_gradient"}),
         ("discovered", {"latent_to_image", "latent_gradient"}),
         ("projection", {"latent_to_image", "latent_gradient", "image_to_realism"}),
+        ("coupled", {"latent_to_image", "latent_gradient", "image_to_realism"}),
     ],
 )
 def test_graphs_of_a_conditional_gan_are_told_what_they_need(condition: str, told: set[str]) -> None:
     graphs = graphs_of(trained_model(SPECTRAL_NORM | {"condition": condition}, 8, 1), (1, 8, 8), 5)
     assert {graph.role for graph in graphs if "label" in graph.inputs} == told
+
+
+def test_discriminator_of_latents_stays_at_home() -> None:
+    for model in (BIGAN, AAE):
+        roles = {graph.role for graph in graphs_of(trained_model(model, 8, 1), (1, 8, 8), 5)}
+        assert roles == {"latent_to_image", "image_to_latent", "latent_gradient"}
 
 
 def test_trained_model_is_left_as_it_was() -> None:
@@ -200,6 +218,8 @@ def _answer(model: TrainedModel, role: str, **inputs: Tensor) -> dict[str, Tenso
         if not isinstance(model, VariationalAutoencoder):
             if "latent" in inputs:
                 return {"image": model.generator(**inputs)}
+            if model.encoder is not None:
+                return _joint_draws(model.encoder, **inputs)
             verdict = model.discriminator.verdict(**inputs)
             return {"logits": verdict.class_logits} if role == "image_to_class" else {"logit": verdict.logit}
         answers: dict[str, Callable[..., dict[str, Tensor]]] = {
@@ -222,6 +242,14 @@ def _draws(model: VariationalAutoencoder, image: Tensor, noise: Tensor, label: T
     if not isinstance(posterior, GaussianPosterior):
         return latent
     return {"mean": posterior.mean, "scale": posterior.scale, **latent}
+
+
+def _joint_draws(encoder: JointEncoder, image: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    latent = {"latent": encoder(image, noise)}
+    if encoder.family is None:
+        return latent
+    posterior = encoder.posterior(image)
+    return {**latent, "mean": posterior.mean, "scale": posterior.scale}
 
 
 def _prior_terms(prior: Prior, latent: Tensor) -> dict[str, Tensor]:
