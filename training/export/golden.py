@@ -24,6 +24,7 @@ def golden_case(graph: Graph, session: GraphSession) -> GoldenCase:
     feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
     outputs, tolerance = _steady(session.run(feeds)), Tolerance.of(graph)
     for name, array in outputs.items():
+        tolerance = tolerance.for_terms(graph.role, array)
         tolerance = tolerance.beside_largest(KINK_TOLERANCE, array) if is_gradient(name) else tolerance
     return GoldenCase(
         role=graph.role,

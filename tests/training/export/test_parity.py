@@ -56,6 +56,18 @@ def test_log_terms_are_held_to_nats(role: GraphRole) -> None:
     assert found == (Tolerance(1e-3, 1e-6) if role.endswith("evidence") else Tolerance(1e-4, 1e-5))
 
 
+def test_pixels_are_held_to_a_share_of_the_largest_as_a_sharp_likelihood_spreads_errors_of_the_mean() -> None:
+    scale, off = 0.02, 1e-6
+    x, mean = np.random.default_rng(0).random((2, 3, 8, 8)).astype(np.float32)
+    wanted, found = (-0.5 * ((x - mean - shift) / scale) ** 2 for shift in (0, off))
+    strict = Tolerance.of(Graph("latent_to_pixel_evidence", nn.Identity(), {}, ()))
+    assert strict.excess(found, wanted) > 1
+    assert strict.for_terms("latent_to_pixel_evidence", wanted).excess(found, wanted) < 1
+    far = wanted - 0.02 * np.abs(wanted).max()
+    assert strict.for_terms("latent_to_pixel_evidence", wanted).excess(far, wanted) > 1000
+    assert strict.for_terms("image_to_evidence", wanted) == strict
+
+
 def test_gradient_is_held_to_a_share_of_its_largest_entry() -> None:
     wanted = np.array([[0.5, -4000.0]] * 7, np.float32)
     tolerance, error = Tolerance(1e-3, 1e-6), np.array([[0.02, 0.0]] * 7, np.float32)
