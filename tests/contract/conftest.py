@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from app.api.application import create_application
 from app.settings import Settings
+from tests.contract.calls import post
 from tests.training.tiny_runs import TINY_GAN, TINY_VAE, publish, train
 from training.data.datasets import DataSplits, load_splits
 from training.export.trained import TrainedRun
@@ -29,10 +30,7 @@ class Served:
 
     def post(self, address: str, body: dict[str, Any]) -> dict[str, Any]:
         """The JSON answer of a call under /v1/models."""
-        answer = self.client.post(f"/v1/models/{address}", json=body)
-        assert answer.status_code == 200, answer.text
-        content: dict[str, Any] = answer.json()
-        return content
+        return post(self.client, address, body)
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +49,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def digits(served: Served) -> DataSplits:
     """The data that both models were trained on."""
     return load_splits(served.run("tiny_gan").config.data)
+
+
+@pytest.fixture(scope="module")
+def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A service of the model of the module's `run`."""
+    models_dir = tmp_path_factory.mktemp("published") / "models"
+    publish(run, models_dir)
+    with TestClient(create_application(Settings(models_dir=models_dir))) as client:
+        yield client

@@ -20,6 +20,7 @@ from app.images.png import encode_png
 from app.latent.noise import standard_normal
 from app.manifest import PixelRange
 from app.settings import Settings
+from tests.contract.calls import post
 from tests.training.tiny_runs import TINY_AUTOENCODER, publish, train
 from training.__main__ import main
 from training.autoencoder.model import Autoencoder
@@ -41,10 +42,7 @@ class Served:
 
     def post(self, address: str, body: dict[str, Any], *, status: int = 200) -> dict[str, Any]:
         """The JSON answer of a call under /v1/models."""
-        answer = self.client.post(f"/v1/models/{address}", json=body)
-        assert answer.status_code == status, answer.text
-        content: dict[str, Any] = answer.json()
-        return content
+        return post(self.client, address, body, status=status)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from scipy.special import log_softmax, logsumexp
 from starlette.testclient import TestClient
 from torch import Tensor
 
-from app.api.application import create_application
 from app.images.png import encode_png
 from app.latent.noise import Stream, draw_labels, standard_normal
-from app.settings import Settings
-from tests.training.tiny_runs import TINY_VAE, publish, train
+from tests.contract.calls import post
+from tests.training.tiny_runs import TINY_VAE, train
 from training.data.datasets import DataSplits, load_splits
 from training.export.trained import TrainedRun
 from training.vae.model import VariationalAutoencoder
@@ -49,14 +47,6 @@ def trained(run: Path) -> VariationalAutoencoder:
     return model.requires_grad_(False)
 
 
-@pytest.fixture(scope="module")
-def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    models_dir = tmp_path_factory.mktemp("published") / "models"
-    publish(run, models_dir)
-    with TestClient(create_application(Settings(models_dir=models_dir))) as client:
-        yield client
-
-
 def test_manifest_states_classes_and_how_often_each_was_seen(client: TestClient, digits: DataSplits) -> None:
     manifest = client.get("/v1/models/tiny_vae").json()["manifest"]
     assert manifest["classes"] == list(digits.classes or ())
@@ -74,7 +64,7 @@ def test_manifest_states_classes_and_how_often_each_was_seen(client: TestClient,
 def test_sample_is_the_decoder_s_picture_of_the_noise_and_the_drawn_label(
     client: TestClient, trained: VariationalAutoencoder
 ) -> None:
-    images = _post(client, "sample", {"seed": 9, "count": 20})["images"]
+    images = post(client, "tiny_vae/sample", {"seed": 9, "count": 20})["images"]
     prior = client.get("/v1/models/tiny_vae").json()["manifest"]["class_probabilities"]
     labels = draw_labels(9, range(20), prior)
     assert [image["label"] for image in images] == labels.tolist()
@@ -91,7 +81,7 @@ def test_posterior_is_the_encoder_s_under_each_label(
     pictures, image = _pictures(digits, 4)
     labels = [3, 0, 9, 3]
     posterior = trained.posterior(image, torch.tensor(labels))
-    answer = _post(client, "encode", pictures | {"label": labels})["latents"]
+    answer = post(client, "tiny_vae/encode", pictures | {"label": labels})["latents"]
     np.testing.assert_allclose([found["mean"] for found in answer], posterior.mean, atol=1e-5)  # type: ignore[attr-defined]
     np.testing.assert_allclose([found["scale"] for found in answer], posterior.scale, rtol=1e-5)  # type: ignore[attr-defined]
 
@@ -107,28 +97,23 @@ def test_score_and_classification_are_those_of_the_checkpoint(
     conditional = torch.stack([torch.logsumexp(weights, dim=1) - math.log(5) for weights in under], dim=1).numpy()
     prior = client.get("/v1/models/tiny_vae").json()["manifest"]["class_probabilities"]
     joint = conditional + np.log(prior)
-    (score,) = _post(client, "score", {"images": pictures["images"][:1], "label": 7, "samples": 5, "seed": 2})["scores"]
+    (score,) = post(client, "tiny_vae/score", {"images": pictures["images"][:1], "label": 7, "samples": 5, "seed": 2})[
+        "scores"
+    ]
     assert score["importance_weighted_nats"] == pytest.approx(conditional[0, 7], abs=1e-3, rel=1e-6)
-    every = _post(client, "score", pictures | {"every_label": True, "samples": 5, "seed": 2})["scores"]
+    every = post(client, "tiny_vae/score", pictures | {"every_label": True, "samples": 5, "seed": 2})["scores"]
     for row, found in enumerate(every):
         np.testing.assert_allclose(found["joint"]["log_joint_nats"], joint[row], atol=1e-3, rtol=1e-6)
         assert found["joint"]["log_marginal_nats"] == pytest.approx(logsumexp(joint[row]), abs=1e-3)
-    answer = _post(client, "classify", pictures | {"samples": 5, "seed": 2})["classifications"]
+    answer = post(client, "tiny_vae/classify", pictures | {"samples": 5, "seed": 2})["classifications"]
     probabilities = np.exp(log_softmax(joint, axis=1))
     np.testing.assert_allclose([found["probabilities"] for found in answer], probabilities, atol=1e-3)
 
 
 def test_same_seed_and_label_are_the_same_bytes_at_any_count(client: TestClient) -> None:
-    many = _post(client, "sample", {"seed": 3, "count": 64, "label": 4})["images"]
+    many = post(client, "tiny_vae/sample", {"seed": 3, "count": 64, "label": 4})["images"]
     for count in (1, 5):
-        assert _post(client, "sample", {"seed": 3, "count": count, "label": 4})["images"] == many[:count]
-
-
-def _post(client: TestClient, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(f"/v1/models/tiny_vae/{operation}", json=body)
-    assert answer.status_code == 200, answer.text
-    content: dict[str, Any] = answer.json()
-    return content
+        assert post(client, "tiny_vae/sample", {"seed": 3, "count": count, "label": 4})["images"] == many[:count]
 
 
 def _pictures(digits: DataSplits, count: int) -> tuple[dict[str, Any], Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-from app.api.application import create_application
 from app.images.pixels import to_bytes
 from app.images.png import encode_png
 from app.latent.noise import standard_normal
 from app.manifest import PixelRange
-from app.settings import Settings
-from tests.training.tiny_runs import TINY_VAE, publish, train
+from tests.contract.calls import post
+from tests.training.tiny_runs import TINY_VAE, train
 from training.data.datasets import load_splits
 from training.export.trained import TrainedRun
 from training.vae.few_labels import FewLabelsModel
@@ -45,14 +43,6 @@ def model(run: Path) -> FewLabelsModel:
     return trained.requires_grad_(False)
 
 
-@pytest.fixture(scope="module")
-def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    models_dir = tmp_path_factory.mktemp("published") / "models"
-    publish(run, models_dir)
-    with TestClient(create_application(Settings(models_dir=models_dir))) as client:
-        yield client
-
-
 def test_card_counts_errors_of_the_classifier_and_knows_only_the_told_classes(client: TestClient) -> None:
     manifest = client.get("/v1/models/tiny_vae").json()["manifest"]
     assert manifest["class_probabilities"] == pytest.approx([0.1] * 10)  # of the forty, not of all that were hidden
@@ -64,7 +54,7 @@ def test_card_counts_errors_of_the_classifier_and_knows_only_the_told_classes(cl
 def test_classification_is_the_classifier_s(client: TestClient, run: Path, model: FewLabelsModel) -> None:
     pictures = load_splits(TrainedRun.load(run).config.data).test.pictures[:5]
     body = {"images": [base64.b64encode(encode_png(picture)).decode() for picture in pictures]}
-    found = _post(client, "classify", body)["classifications"]
+    found = post(client, "tiny_vae/classify", body)["classifications"]
     image = torch.from_numpy(pictures.transpose(0, 3, 1, 2).astype(np.float32) / 255)
     expected = torch.softmax(model(image), dim=1).numpy()
     np.testing.assert_allclose([answer["probabilities"] for answer in found], expected, atol=1e-3)
@@ -72,7 +62,7 @@ def test_classification_is_the_classifier_s(client: TestClient, run: Path, model
 
 
 def test_sample_of_a_class_is_drawn_from_its_mixture(client: TestClient, model: FewLabelsModel) -> None:
-    answer = _post(client, "sample", {"seed": 5, "count": 4, "label": [7, 0, 7, 2]})["images"]
+    answer = post(client, "tiny_vae/sample", {"seed": 5, "count": 4, "label": [7, 0, 7, 2]})["images"]
     noise = torch.from_numpy(standard_normal(5, range(4), model.vae.prior.noise_size))
     expected = model.vae.sample(noise, torch.tensor([7, 0, 7, 2])).numpy()
     for image, wanted in zip(answer, to_bytes(expected, PixelRange(low=0, high=1)), strict=True):
@@ -82,16 +72,9 @@ def test_sample_of_a_class_is_drawn_from_its_mixture(client: TestClient, model: 
 
 def test_codes_need_no_label_and_scores_do(client: TestClient) -> None:
     picture = base64.b64encode(encode_png(np.full((8, 8, 1), 90, np.uint8))).decode()
-    (latent,) = _post(client, "encode", {"images": [picture]})["latents"]
+    (latent,) = post(client, "tiny_vae/encode", {"images": [picture]})["latents"]
     assert len(latent["mean"]) == 3
-    assert _post(client, "decode", {"latents": [latent["mean"]]})["images"]
-    (score,) = _post(client, "score", {"images": [picture], "label": 3, "samples": 4, "seed": 1})["scores"]
+    assert post(client, "tiny_vae/decode", {"latents": [latent["mean"]]})["images"]
+    (score,) = post(client, "tiny_vae/score", {"images": [picture], "label": 3, "samples": 4, "seed": 1})["scores"]
     assert np.isfinite(score["elbo_nats"])
     assert client.post("/v1/models/tiny_vae/score", json={"images": [picture]}).status_code == 422
-
-
-def _post(client: TestClient, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(f"/v1/models/tiny_vae/{operation}", json=body)
-    assert answer.status_code == 200, answer.text
-    content: dict[str, Any] = answer.json()
-    return content

@@ -18,6 +18,7 @@ from app.api.application import create_application
 from app.images.png import encode_png
 from app.latent.noise import Stream, standard_normal
 from app.settings import Settings
+from tests.contract.calls import post
 from tests.training.tiny_runs import TINY_GAN, publish, train
 from training.__main__ import main
 from training.config import DataConfig
@@ -39,10 +40,7 @@ class Served:
     density: GeneratorDensity
 
     def post(self, operation: str, **body: Any) -> dict[str, Any]:
-        answer = self.client.post(f"{MODEL}/{operation}", json=body)
-        assert answer.status_code == 200, answer.text
-        content: dict[str, Any] = answer.json()
-        return content
+        return post(self.client, f"tiny_gan/{operation}", body)
 
 
 @pytest.fixture(scope="module")

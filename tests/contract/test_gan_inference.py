@@ -20,6 +20,7 @@ from app.images.pixels import to_bytes, to_floats
 from app.images.png import encode_png
 from app.latent.noise import Stream, standard_normal
 from app.settings import Settings
+from tests.contract.calls import post
 from tests.training.tiny_runs import TINY_GAN, publish, train
 from training.__main__ import main
 from training.data.datasets import DataSplits, load_splits
@@ -56,10 +57,7 @@ class Served:
     digits: DataSplits
 
     def post(self, kind: str, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self.client.post(f"/v1/models/{kind}/{operation}", json=body)
-        assert answer.status_code == 200, answer.text
-        content: dict[str, Any] = answer.json()
-        return content
+        return post(self.client, f"{kind}/{operation}", body)
 
     def encoder(self, kind: str) -> JointEncoder:
         encoder = self.models[kind].encoder

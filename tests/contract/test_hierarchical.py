@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +12,10 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-from app.api.application import create_application
 from app.images.png import encode_png
 from app.latent.noise import Stream, standard_normal
-from app.settings import Settings
-from tests.training.tiny_runs import TINY_VAE, publish, train
+from tests.contract.calls import post
+from tests.training.tiny_runs import TINY_VAE, train
 from training.export.trained import TrainedRun
 from training.vae.hierarchical import HierarchicalVae
 
@@ -46,21 +43,13 @@ def trained(run: Path) -> HierarchicalVae:
     return model.requires_grad_(requires_grad=False)
 
 
-@pytest.fixture(scope="module")
-def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    models_dir = tmp_path_factory.mktemp("published") / "models"
-    publish(run, models_dir)
-    with TestClient(create_application(Settings(models_dir=models_dir))) as client:
-        yield client
-
-
 def test_manifest_states_prior_and_layers(client: TestClient) -> None:
     latent = client.get("/v1/models/tiny_vae").json()["manifest"]["latent"]
     assert (latent["size"], latent["prior"], latent["layers"]) == (24, "hierarchical", [8, 16])
 
 
 def test_sample_is_what_the_trained_ladder_makes_of_the_noise(client: TestClient, trained: HierarchicalVae) -> None:
-    found = _post(client, "sample", {"seed": 5, "count": 4, "temperature": 0.7})["images"]
+    found = post(client, "tiny_vae/sample", {"seed": 5, "count": 4, "temperature": 0.7})["images"]
     noise = torch.from_numpy(standard_normal(5, range(4), 24) * np.float32(0.7))
     wanted = trained.prior.from_noise(noise)
     np.testing.assert_allclose([image["latent"] for image in found], wanted, rtol=1e-4, atol=1e-4)
@@ -72,7 +61,7 @@ def test_sample_is_what_the_trained_ladder_makes_of_the_noise(client: TestClient
 def test_score_is_that_of_the_checkpoint(client: TestClient, trained: HierarchicalVae) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
     body = {"images": [base64.b64encode(encode_png(grey)).decode()], "samples": 7, "seed": 2}
-    score = _post(client, "score", body)["scores"][0]
+    score = post(client, "tiny_vae/score", body)["scores"][0]
     noise = torch.from_numpy(standard_normal(2, [0], 7 * 24, stream=Stream.IMPORTANCE)).reshape(1, 7, -1)
     evidence = trained.evidence(torch.from_numpy(grey[None, None, :, :, 0] / np.float32(255)), noise)
     assert score["elbo_nats"] == pytest.approx(float(evidence.log_weights().mean()), rel=1e-6, abs=1e-3)
@@ -80,14 +69,7 @@ def test_score_is_that_of_the_checkpoint(client: TestClient, trained: Hierarchic
 
 def test_encoder_answers_its_central_draw(client: TestClient, trained: HierarchicalVae) -> None:
     grey = np.random.default_rng(1).integers(0, 256, (8, 8, 1), np.uint8)
-    latent = _post(client, "encode", {"images": [base64.b64encode(encode_png(grey)).decode()]})["latents"][0]
+    latent = post(client, "tiny_vae/encode", {"images": [base64.b64encode(encode_png(grey)).decode()]})["latents"][0]
     image = torch.from_numpy(grey[None, None, :, :, 0] / np.float32(255))
     np.testing.assert_allclose(latent["mean"], trained.posterior(image).central()[0], rtol=1e-4, atol=1e-4)
     assert latent["scale"] is None
-
-
-def _post(client: TestClient, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(f"/v1/models/tiny_vae/{operation}", json=body)
-    assert answer.status_code == 200, answer.text
-    content: dict[str, Any] = answer.json()
-    return content

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +11,10 @@ import torch
 from starlette.testclient import TestClient
 from torch import Tensor
 
-from app.api.application import create_application
 from app.images.png import encode_png
 from app.latent.noise import Stream, standard_normal
-from app.settings import Settings
-from tests.training.tiny_runs import TINY_VAE, publish, train
+from tests.contract.calls import post
+from tests.training.tiny_runs import TINY_VAE, train
 from training.export.trained import TrainedRun
 from training.probability.prior import MixturePrior
 from training.vae.model import VariationalAutoencoder
@@ -43,14 +40,6 @@ def trained(run: Path) -> VariationalAutoencoder:
     return model.requires_grad_(False)
 
 
-@pytest.fixture(scope="module")
-def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    models_dir = tmp_path_factory.mktemp("published") / "models"
-    publish(run, models_dir)
-    with TestClient(create_application(Settings(models_dir=models_dir))) as client:
-        yield client
-
-
 def test_manifest_states_prior_selectors_and_graph(client: TestClient) -> None:
     manifest = client.get("/v1/models/tiny_vae").json()["manifest"]
     assert (manifest["latent"]["prior"], manifest["latent"]["selectors"]) == ("mixture", 1)
@@ -61,7 +50,7 @@ def test_manifest_states_prior_selectors_and_graph(client: TestClient) -> None:
 def test_sample_is_what_the_trained_prior_makes_of_the_noise(
     client: TestClient, trained: VariationalAutoencoder
 ) -> None:
-    found = _post(client, "sample", {"seed": 5, "count": 4, "temperature": 0.7})["images"]
+    found = post(client, "tiny_vae/sample", {"seed": 5, "count": 4, "temperature": 0.7})["images"]
     noise = standard_normal(5, range(4), 1 + LATENT_SIZE)
     noise[:, 1:] *= np.float32(0.7)
     latents = trained.prior.from_noise(torch.from_numpy(noise))
@@ -71,7 +60,7 @@ def test_sample_is_what_the_trained_prior_makes_of_the_noise(
 def test_truncation_narrows_components_and_leaves_the_choice_of_one(
     client: TestClient, trained: VariationalAutoencoder
 ) -> None:
-    drawn = _post(client, "sample", {"seed": 1, "count": 50, "truncation": 1e-3})["images"]
+    drawn = post(client, "tiny_vae/sample", {"seed": 1, "count": 50, "truncation": 1e-3})["images"]
     chooser = torch.from_numpy(standard_normal(1, range(50), 1))
     centres = trained.prior.from_noise(torch.cat([chooser, torch.zeros(50, LATENT_SIZE)], dim=1))
     assert len(np.unique(centres.numpy().round(4), axis=0)) == 5
@@ -79,21 +68,23 @@ def test_truncation_narrows_components_and_leaves_the_choice_of_one(
 
 
 def test_sample_is_the_same_alone_and_in_company_and_as_a_point(client: TestClient) -> None:
-    together = _post(client, "sample", {"seed": 9, "count": 40})["images"][31]
+    together = post(client, "tiny_vae/sample", {"seed": 9, "count": 40})["images"][31]
     alone = client.get("/v1/models/tiny_vae/sample.png", params={"seed": 9, "index": 31}).content
     assert alone == base64.b64decode(together["png"])
-    image = _post(client, "arithmetic", {"terms": [{"weight": 1.0, "point": {"seed": 9, "index": 31}}]})["images"][0]
+    image = post(client, "tiny_vae/arithmetic", {"terms": [{"weight": 1.0, "point": {"seed": 9, "index": 31}}]})[
+        "images"
+    ][0]
     assert image["latent"] == together["latent"]
 
 
 def test_prior_density_and_cluster_are_those_of_the_checkpoint(
     client: TestClient, trained: VariationalAutoencoder
 ) -> None:
-    frames = _post(client, "interpolate", {"points": [{"seed": 1}, {"seed": 2}], "steps": 4})["images"]
+    frames = post(client, "tiny_vae/interpolate", {"points": [{"seed": 1}, {"seed": 2}], "steps": 4})["images"]
     latents = torch.tensor([frame["latent"] for frame in frames])
     found = [frame["log_prior_nats"] for frame in frames]
     np.testing.assert_allclose(found, trained.prior.log_density(latents), rtol=1e-4, atol=1e-4)
-    (encoded,) = _post(client, "encode", {"images": [_picture()[0]]})["latents"]
+    (encoded,) = post(client, "tiny_vae/encode", {"images": [_picture()[0]]})["latents"]
     assert isinstance(trained.prior, MixturePrior)
     shares = torch.softmax(trained.prior.log_joint(torch.tensor([encoded["mean"]]))[0], dim=0)
     assert encoded["cluster"]["component"] == int(shares.argmax())
@@ -101,14 +92,14 @@ def test_prior_density_and_cluster_are_those_of_the_checkpoint(
 
 
 def test_receipt_makes_the_sample_again(client: TestClient) -> None:
-    picture = base64.b64decode(_post(client, "sample", {"seed": 3, "truncation": 1.5})["images"][0]["png"])
+    picture = base64.b64decode(post(client, "tiny_vae/sample", {"seed": 3, "truncation": 1.5})["images"][0]["png"])
     again = client.post("/v1/replay", content=picture, headers={"Content-Type": "image/png"})
     assert (again.status_code, again.content) == (200, picture)
 
 
 def test_pixels_are_those_of_the_checkpoint_and_add_up(client: TestClient, trained: VariationalAutoencoder) -> None:
     picture, image = _picture()
-    (score,) = _post(client, "score", {"images": [picture], "samples": 7, "seed": 2, "pixels": True})["scores"]
+    (score,) = post(client, "tiny_vae/score", {"images": [picture], "samples": 7, "seed": 2, "pixels": True})["scores"]
     noise = torch.from_numpy(standard_normal(2, [0], 7 * LATENT_SIZE, stream=Stream.IMPORTANCE)).reshape(1, 7, -1)
     latents = trained.posterior(image).draw(noise).latent[0]
     output = trained.decoder(latents)
@@ -120,7 +111,7 @@ def test_pixels_are_those_of_the_checkpoint_and_add_up(client: TestClient, train
 def test_score_is_that_of_the_checkpoint(client: TestClient, trained: VariationalAutoencoder) -> None:
     picture, image = _picture()
     body = {"images": [picture], "samples": 7, "seed": 2}
-    score = _post(client, "score", body)["scores"][0]
+    score = post(client, "tiny_vae/score", body)["scores"][0]
     noise = torch.from_numpy(standard_normal(2, [0], 7 * LATENT_SIZE, stream=Stream.IMPORTANCE)).reshape(1, 7, -1)
     evidence = trained.evidence(image, noise)
     assert score["elbo_nats"] == pytest.approx(float(evidence.log_weights().mean()), rel=1e-6, abs=1e-3)
@@ -130,16 +121,9 @@ def test_score_is_that_of_the_checkpoint(client: TestClient, trained: Variationa
 
 def test_encoder_without_moments_answers_its_central_draw(client: TestClient, trained: VariationalAutoencoder) -> None:
     picture, image = _picture()
-    latent = _post(client, "encode", {"images": [picture]})["latents"][0]
+    latent = post(client, "tiny_vae/encode", {"images": [picture]})["latents"][0]
     np.testing.assert_allclose(latent["mean"], trained.posterior(image).central()[0], rtol=1e-4, atol=1e-4)
     assert latent["scale"] is None
-
-
-def _post(client: TestClient, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(f"/v1/models/tiny_vae/{operation}", json=body)
-    assert answer.status_code == 200, answer.text
-    content: dict[str, Any] = answer.json()
-    return content
 
 
 def _picture() -> tuple[str, Tensor]:
