@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from app.errors import DeadlineExceeded, Overloaded, ShuttingDown
 from app.runtime.batch import RETRY_AFTER_S, Array, Outcome, Run, Tensors, kind, row_count, rows, run_together, stack
+from app.runtime.machine import interrupt_nobody
 from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
 from app.telemetry import Metrics
@@ -169,7 +170,7 @@ class Batcher:
         self._meter = (metrics or Metrics()).graph_meter(name)
         self._queue: deque[_Job] = deque()
         self._running: set[_Batch] = set()
-        self._executor = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix=name)
+        self._executor = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix=name, initializer=interrupt_nobody)
         self._workers: list[asyncio.Task[None] | None] = [None] * lanes
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = _Deadlines()

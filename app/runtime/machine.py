@@ -1,4 +1,4 @@
-"""The machine this process runs on: its CPU, how many of its cores may be used, and its memory to give back."""
+"""The machine this process runs on: its CPU, its cores and who goes first on them, and its memory to give back."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def release_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def interrupt_nobody() -> None:
+    """Tell the scheduler that this thread computes: when it has work again, it waits for who runs to pause (Linux).
+
+    Otherwise a graph that has its next rows cuts the event loop short in the middle of handing out the answers to its
+    last ones, and the last clients of a batch wait for the whole of the next (sched(7), SCHED_BATCH).
+    """
+    ordinary = getattr(os, "SCHED_OTHER", None)
+    if ordinary is not None and os.sched_getscheduler(0) == ordinary:  # an operator's choice of another stays
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _quotas(system: Path) -> Iterator[float]:

@@ -45,7 +45,7 @@ from app.runtime.tuning import Plan
 from app.runtime.version import Version
 from app.telemetry import Metrics
 
-_FEW_ROWS = 4
+_FEW_ROWS = 64
 """Rows of noise below which a hop to a thread costs more than drawing them."""
 _PICTURES = "pictures"
 """An output that no graph has: its images in 8 bits."""

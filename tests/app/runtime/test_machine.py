@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.runtime.machine import cpu_model, usable_cores
+from app.runtime.machine import cpu_model, interrupt_nobody, usable_cores
 
 ALLOWED = len(os.sched_getaffinity(0))
 
@@ -57,3 +58,20 @@ def test_cpu_has_a_name(tmp_path: Path) -> None:
     system = write(tmp_path, {"proc/cpuinfo": "processor\t: 0\nmodel name\t: Abacus 3000 @ 1 Hz\n"})
     assert cpu_model(system) == "Abacus 3000 @ 1 Hz"
     assert isinstance(cpu_model(tmp_path / "nowhere"), str)
+
+
+def test_thread_that_computes_interrupts_nobody_and_others_are_as_before() -> None:
+    before = os.sched_getscheduler(0)
+    with ThreadPoolExecutor(1, initializer=interrupt_nobody) as computing:
+        assert computing.submit(os.sched_getscheduler, 0).result() == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == before
+
+
+def test_order_that_an_operator_chose_for_a_thread_stays() -> None:
+    def chosen() -> int:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        interrupt_nobody()
+        return os.sched_getscheduler(0)
+
+    with ThreadPoolExecutor(1) as computing:
+        assert computing.submit(chosen).result() == os.SCHED_IDLE
