@@ -81,11 +81,16 @@ class Jury:
     def quality(self, samples: Samples) -> dict[str, Metric]:
         """Every measure of samples, each with its protocol."""
         seen = self.judge.look_at(samples.pictures)
-        ours, floor = self._closeness(seen.features), self._closeness(self.train_seen.features)
+        ours, floor = self._closeness(seen.features), self.floor()
         found = {name: _beside(metric, floor[name].value) for name, metric in ours.items()}
-        asked = None if samples.unknown_labels else samples.labels
-        found |= self._classes(seen) if asked is None else self._labels(seen, asked)
+        found |= self._classes(seen)
+        if samples.labels is not None and not samples.unknown_labels:
+            found |= self._labels(seen, samples.labels)
         return found | self._copies(samples, seen)
+
+    def floor(self) -> dict[str, Metric]:
+        """What as many training images get in the place of samples: no distance between two finite sets is zero."""
+        return self._closeness(self.train_seen.features)
 
     def _closeness(self, features: Features) -> dict[str, Metric]:
         """How far features are from those of the test images, and how both sets overlap."""
