@@ -1,4 +1,4 @@
-"""`python -m training COMMAND`: train, fit-density, fit-encoder, publish, export, evaluate, outliers, doctor."""
+"""`python -m training COMMAND`: train, fit-density, fit-encoder, publish, trim, export, evaluate, outliers, doctor."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ from training.measuring import (
     watching_judge,
 )
 from training.nets.adjoint import NoAdjoint
+from training.trimming import add_trim_options, trim_version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(commands, "export", _export, "write a trained run's ONNX graphs, checked against PyTorch")
     export.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of a run, finished or not")
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the graphs go")
+    trimmed = _command(commands, "trim", trim_version, "make a published version smaller, by what it can do without")
+    add_trim_options(trimmed)
     evaluate = _command(commands, "evaluate", _evaluate, "measure a published version again, from its files alone")
     _add_evaluation_options(evaluate)
     synthesise = _command(commands, "synthesise", _synthesise, "write a labelled image folder from a conditional model")

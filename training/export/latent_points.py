@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from training.data.splits import DataSplits
 from training.evaluation.latent_map import principal_plane
 from training.evaluation.published import PublishedGraphs, subset
+
+DECIMALS = 3
+"""Of the numbers in the file. Latents vary by about one: no picture shows the rest."""
 
 
 def latent_points(graphs: PublishedGraphs, data: DataSplits, count: int) -> bytes:
@@ -19,11 +24,23 @@ def latent_points(graphs: PublishedGraphs, data: DataSplits, count: int) -> byte
     plane, projection = principal_plane(latents)(latents), "latent" if latents.shape[1] == 2 else "pca"
     labels = [None] * len(images) if images.labels is None else images.labels.tolist()
     points = [
-        {"x": _round(x), "y": _round(y), "label": label, "latent": [_round(number) for number in latent]}
-        for (x, y), label, latent in zip(plane, labels, latents, strict=True)
+        _point(x, y, label, latent)
+        for (x, y), label, latent in zip(plane.tolist(), labels, latents.tolist(), strict=True)
     ]
-    return json.dumps({"projection": projection, "classes": data.classes, "points": points}).encode()
+    return _as_json({"projection": projection, "classes": data.classes, "points": points})
 
 
-def _round(number: float) -> float:
-    return round(float(number), 4)
+def first_points(content: bytes, count: int) -> bytes:
+    """The map with its first `count` points: they are a random sample, as all of them are."""
+    found = json.loads(content)
+    return _as_json(found | {"points": [_point(**point) for point in found["points"][:count]]})
+
+
+def _point(x: float, y: float, label: int | None, latent: Sequence[float]) -> dict[str, Any]:
+    rounded = [round(number, DECIMALS) for number in latent]
+    return {"x": round(x, DECIMALS), "y": round(y, DECIMALS), "label": label, "latent": rounded}
+
+
+def _as_json(content: dict[str, Any]) -> bytes:
+    """Without spaces, which would be a tenth of the file."""
+    return json.dumps(content, separators=(",", ":")).encode()

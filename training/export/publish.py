@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,14 +12,12 @@ import tomli_w
 
 from app.manifest import DirectionsFile, GraphRole, GraphSignature, Manifest, MapFile, Metric, OutlierFile, Provenance
 from app.runtime.session import GraphSession
-from training.config import ConfigError
 from training.data.splits import DataSplits
 from training.evaluation.direction_search import find_directions
 from training.evaluation.outliers import calibrate_outliers
 from training.evaluation.published import PublishedGraphs, active_dimensions, calibration, measure
 from training.evaluation.quality import Jury, Samples
 from training.evaluation.realism import calibrate_realism, calibration_error
-from training.export.card import write_card
 from training.export.golden import golden_case
 from training.export.graphs import Graph
 from training.export.invariance import SAMPLING_ROLES, check_invariance
@@ -32,7 +26,7 @@ from training.export.parity import check_parity
 from training.export.pictures import write_pictures
 from training.export.to_onnx import write_graph
 from training.export.trained import TrainedRun
-from training.loops.checkpoint import sync_folder
+from training.export.versions import add_version, staging
 
 MAP_FILE = "map.json"
 OUTLIERS_FILE = "outliers.json"
@@ -59,28 +53,13 @@ def publish(run: TrainedRun, data: DataSplits, models_dir: Path, jury: Jury | No
     Where there is a jury and the model can sample, its samples are judged. The version appears whole, by one rename, or
     not at all.
     """
-    with _staging(models_dir) as staged:
+    with staging(models_dir) as staged:
         manifest, graphs = export_graphs(run, staged)
         manifest = _measured(manifest, graphs, run, data, staged)
-        target = models_dir / manifest.name
-        metrics = manifest.metrics | _judged(manifest, graphs, run, jury)
-        manifest = manifest.model_copy(update={"version": next_version(target), "metrics": metrics})
-        _describe(manifest, run, staged)
+        manifest = manifest.model_copy(update={"metrics": manifest.metrics | _judged(manifest, graphs, run, jury)})
+        _configure(run, staged)
         write_pictures(manifest, graphs, data, staged)
-        _sync(staged)
-        target.mkdir(exist_ok=True)
-        folder = target / str(manifest.version)
-        try:
-            staged.rename(folder)
-        except OSError as error:  # another publication took the number meanwhile
-            raise ConfigError(f"{folder} appeared while this was published: publish again") from error
-        sync_folder(target)
-        return folder
-
-
-def next_version(folder: Path) -> int:
-    """One more than the newest version in a model's folder, which need not exist yet."""
-    return 1 + max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
+        return add_version(manifest, staged, models_dir)
 
 
 def _manifest(
@@ -158,32 +137,10 @@ def _write(path: Path, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _describe(manifest: Manifest, run: TrainedRun, staged: Path) -> None:
-    """Write the words of a version: its configuration, card and manifest."""
+def _configure(run: TrainedRun, staged: Path) -> None:
+    """Write what a version was made by: its run, and what was fitted afterwards."""
     (staged / "run.toml").write_text(tomli_w.dumps(run.config.as_toml_document()), encoding="utf-8")
     if run.density is not None:
         (staged / "density.toml").write_text(tomli_w.dumps(run.density.as_toml_document()), encoding="utf-8")
     if run.encoder is not None:
         (staged / "encoder.toml").write_text(tomli_w.dumps(run.encoder.as_toml_document()), encoding="utf-8")
-    (staged / "card.md").write_text(write_card(manifest), encoding="utf-8")
-    text = Manifest.model_validate(manifest.model_dump()).model_dump_json(indent=1)
-    (staged / "manifest.json").write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _staging(models_dir: Path) -> Iterator[Path]:
-    """A hidden folder beside the models, so that the rename stays on one file system; gone if anything fails."""
-    models_dir.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=".publishing-", dir=models_dir))
-    staged.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service that runs as another user
-    try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(folder)

@@ -5,6 +5,7 @@ import json
 import shutil
 import stat
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from app.runtime.tuning import ByHand
 from training.config import read_config
 from training.data.datasets import DataSplits, load_splits
 from training.export import publish as publication
-from training.export.publish import next_version, publish
+from training.export import versions
+from training.export.publish import publish
 from training.export.trained import TrainedRun
+from training.export.versions import next_version
 
 FILES = ["card.md", "directions.json", "latent_to_image.onnx", "manifest.json", "preview.png", "run.toml"]
 VAE_FILES = sorted(
@@ -138,14 +141,19 @@ def test_preview_is_a_sheet_of_64_samples(models_dir: Path) -> None:
         assert preview.size == (64, 64)
 
 
-@pytest.mark.parametrize("fails_at", ["measure", "_sync"])
+@pytest.mark.parametrize(("module", "fails_at"), [(publication, "measure"), (versions, "_sync")])
 def test_failure_midway_leaves_nothing_behind(
-    gan_run: Path, digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
+    gan_run: Path,
+    digits: DataSplits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    fails_at: str,
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(publication, fails_at, fail)
+    monkeypatch.setattr(module, fails_at, fail)
     with pytest.raises(OSError, match="disk is full"):
         publish(TrainedRun.load(gan_run), digits, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
