@@ -2,18 +2,24 @@
 
 While the graph is busy, requests wait; when it is free, whatever waits goes in one run, up to a limit. No timer delays
 anybody. A request larger than the limit goes in pieces, and the pieces of different requests take turns. A run that
-nobody waits for any more is ended. The graph runs on threads of its own, `lanes` runs at a time; everything else
-happens on the event loop, so nothing here needs a lock.
+nobody waits for any more is ended. The graph runs on threads of its own, `lanes` runs at a time. A thread that has
+finished a run takes the next rows itself: where it asked the event loop for them, the graph would stand idle until the
+loop, busy with other requests, came to it. The queue therefore has a lock; answers are given on the event loop alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from threading import Lock
 from typing import NamedTuple
 
 from app.errors import DeadlineExceeded, Overloaded, ShuttingDown
@@ -23,6 +29,8 @@ from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
 from app.telemetry import Metrics
 from app.tracing import is_traced, record_stage
+
+logger = logging.getLogger(__name__)
 
 _CROWD_BATCHES = 2
 """Full batches that must wait for another lane to be worth a core."""
@@ -49,6 +57,7 @@ class _Job:
     admitted_s: float
     started_s: float = 0.0
     taken: int = 0
+    failed: bool = False
     parts: dict[int, dict[str, Array]] = field(default_factory=dict)
 
     @property
@@ -56,8 +65,8 @@ class _Job:
         return self.size - self.taken
 
     def abandoned(self, now: float) -> bool:
-        """Nobody waits for the answer: it was given, the client left, or the deadline passed."""
-        return self.answer.done() or (self.deadline is not None and now >= self.deadline)
+        """Nobody waits for more: the answer was given or is a failure, the client left, or the deadline passed."""
+        return self.failed or self.answer.done() or (self.deadline is not None and now >= self.deadline)
 
     def expire(self) -> None:
         """The deadline passed."""
@@ -171,12 +180,19 @@ class Batcher:
         self._queue: deque[_Job] = deque()
         self._running: set[_Batch] = set()
         self._executor = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix=name, initializer=interrupt_nobody)
-        self._workers: list[asyncio.Task[None] | None] = [None] * lanes
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lanes = self._idle_lanes = lanes
+        self._lock = Lock()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._deadlines = _Deadlines()
         self._closing = False
         self._waiting_rows = 0
         self.statistics = GraphStatistics()
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """That of the first request; to ask anew each time is a system call (CPython before 3.12)."""
+        return asyncio.get_running_loop()
 
     @property
     def waiting_rows(self) -> int:
@@ -204,8 +220,7 @@ class Batcher:
 
     async def drain(self) -> None:
         """Wait until nothing waits and nothing runs."""
-        if busy := [worker for worker in self._workers if worker is not None]:
-            await asyncio.wait(busy)
+        await self._idle.wait()
 
     async def close(self) -> None:
         """Take nothing new, finish what waits, stop the threads."""
@@ -214,9 +229,7 @@ class Batcher:
         self._executor.shutdown(wait=False)
 
     async def _answer(self, feeds: Tensors, deadline: float | None, now: float) -> Answer:
-        self._loop = self._loop or asyncio.get_running_loop()  # asking anew is a system call (CPython before 3.12)
         job = self._admit(feeds, deadline, self._loop.create_future(), now)
-        self._wake()
         if deadline is not None:
             self._deadlines.add(job, deadline)
         try:
@@ -244,53 +257,83 @@ class Batcher:
             detail = f"{size} more rows do not fit in the queue: {self._waiting_rows} of {self._queue_rows} are waiting"
             raise Overloaded(detail, retry_after_s=RETRY_AFTER_S)
         job = _Job(feeds, size, kind(feeds), deadline, answer, admitted_s=now)
-        self._queue.append(job)
-        self._count_waiting(size)
+        with self._lock:
+            self._queue.append(job)
+            self._count_waiting(size)
+            self._wake()
+            self._idle.clear()
         return job
 
     def _withdraw(self, job: _Job) -> None:
         """Its rows stop counting the moment that nobody waits for them; the queue forgets it when it comes to it."""
-        self._count_waiting(-job.waiting_rows)
-        job.taken = job.size
-        for batch in self._running:
-            batch.end_if_unwanted()
+        with self._lock:
+            self._count_waiting(-job.waiting_rows)
+            job.taken = job.size
+            for batch in self._running:
+                batch.end_if_unwanted()
 
     def _wake(self) -> None:
-        """A lane's worker lives while there is work: one that ended, however, is replaced by the next request.
+        """An idle lane sets to work where there is some; it goes on by itself until nothing waits.
 
         Beside a busy lane another is woken for a crowd or for a large request alone: its run takes a core that the
         event loop would answer single requests on.
         """
-        idle = [lane for lane, worker in enumerate(self._workers) if worker is None or worker.done()]
-        if idle and (len(idle) == len(self._workers) or self._is_crowded()):
-            self._workers[idle[0]] = asyncio.create_task(self._work(), name=f"{self._name} lane {idle[0]}")
+        if self._idle_lanes and (self._idle_lanes == self._lanes or self._is_crowded()):
+            self._idle_lanes -= 1
+            self._executor.submit(self._work)
 
     def _is_crowded(self) -> bool:
         large = bool(self._queue) and self._queue[0].size > self._max_batch_rows
         return large or self._waiting_rows >= _CROWD_BATCHES * self._max_batch_rows
 
-    async def _work(self) -> None:
-        while pieces := self._next_batch():
-            if self._waiting_rows:
-                self._wake()
+    def _work(self) -> None:
+        """A lane, in its thread: run after run until nothing waits."""
+        while (batch := self._begin()) is not None:
             began = time.monotonic()
-            await self._run_batch(_Batch(pieces))
-            count, seconds = sum(piece.count for piece in pieces), time.monotonic() - began
-            self._meter.observe_run(rows=count, seconds=seconds)
-            self.statistics.ran(count, seconds)
-
-    async def _run_batch(self, batch: _Batch) -> None:
-        outcomes: list[Outcome] = [ShuttingDown("the model was stopped")] * len(batch.pieces)
-        self._running.add(batch)
-        try:
-            feeds = [piece.feeds for piece in batch.pieces]
-            loop = asyncio.get_running_loop()
-            outcomes = await loop.run_in_executor(self._executor, run_together, self._run, feeds, batch.interruption)
-        finally:  # also where this task is cancelled: nobody is left without an answer
-            self._running.discard(batch)
-            now = time.monotonic()
+            outcomes = self._outcomes(batch)
             for piece, outcome in zip(batch.pieces, outcomes, strict=True):
-                piece.job.receive(piece, outcome, now)
+                piece.job.failed |= isinstance(outcome, Exception)
+            self._tell(self._end, batch, outcomes, time.monotonic() - began)
+        self._tell(self._settle)
+
+    def _outcomes(self, batch: _Batch) -> list[Outcome]:
+        try:
+            return run_together(self._run, [piece.feeds for piece in batch.pieces], batch.interruption)
+        except BaseException:  # nobody watches this thread, and those who wait need an answer
+            logger.exception("the graph's thread was to end: %s", self._name)
+            return [ShuttingDown("the model was stopped")] * len(batch.pieces)
+
+    def _begin(self) -> _Batch | None:
+        """The next batch, or None where the lane is idle from now on."""
+        with self._lock:
+            if pieces := self._next_batch():
+                batch = _Batch(pieces)
+                self._running.add(batch)
+                if self._waiting_rows:
+                    self._wake()
+                return batch
+            self._idle_lanes += 1
+            return None
+
+    def _tell(self, what: Callable[..., None], *about: object) -> None:
+        with suppress(RuntimeError):  # the loop was closed before the run ended: nobody waits any more
+            self._loop.call_soon_threadsafe(what, *about)
+
+    def _end(self, batch: _Batch, outcomes: list[Outcome], seconds: float) -> None:
+        """Hand the outcomes of a batch to who waits for them."""
+        with self._lock:
+            self._running.discard(batch)
+        now = time.monotonic()
+        for piece, outcome in zip(batch.pieces, outcomes, strict=True):
+            piece.job.receive(piece, outcome, now)
+        count = sum(piece.count for piece in batch.pieces)
+        self._meter.observe_run(rows=count, seconds=seconds)
+        self.statistics.ran(count, seconds)
+
+    def _settle(self) -> None:
+        """Where all lanes are idle, say so to who waits for that."""
+        if self._idle_lanes == self._lanes:
+            self._idle.set()
 
     def _next_batch(self) -> list[_Piece]:
         """The next rows to run: from the front of the queue on, of the front's kind. Who has more rows queues again."""

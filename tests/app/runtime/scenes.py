@@ -24,7 +24,7 @@ class Graph:
         self.open = threading.Event()
         self.open.set()
         self.permits = threading.Semaphore(0)
-        self.faults: list[Exception] = []
+        self.faults: list[BaseException] = []
 
     def __call__(self, feeds: Mapping[str, Array], interruption: Interruption) -> dict[str, Array]:
         self.entered.release()

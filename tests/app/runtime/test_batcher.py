@@ -251,18 +251,15 @@ def test_closing_twice_or_unused_is_harmless() -> None:
     play(scene)
 
 
-def test_worker_that_was_ended_is_replaced() -> None:
+def test_run_that_would_end_its_thread_is_answered_and_the_next_one_runs() -> None:
     async def scene() -> None:
         graph = Graph()
+        graph.faults.append(SystemExit())
         queue = batcher(graph)
-        first = await hold(graph, queue, 1)
-        (worker,) = [task for task in asyncio.all_tasks() if task.get_name() == "test lane 0"]
-        worker.cancel()
-        await asyncio.wait([worker])
-        graph.open.set()
         with pytest.raises(ShuttingDown):
-            await first
+            await queue.submit(column(1))
         assert outputs(await queue.submit(column(2))) == [4]
+        await queue.close()
 
     play(scene)
 
@@ -275,5 +272,20 @@ def test_event_loop_runs_while_the_graph_does() -> None:
         assert not first.done()
         graph.open.set()
         return await first
+
+    play(scene)
+
+
+def test_next_run_begins_without_the_event_loop() -> None:
+    async def scene() -> None:
+        graph = Graph()
+        queue = batcher(graph)
+        first = await hold(graph, queue, 1)
+        second = submit(queue, 2)
+        await settle()
+        graph.open.set()
+        assert graph.entered.acquire(timeout=10)  # this keeps the event loop from everything else
+        assert not first.done()
+        assert [outputs(await task) for task in (first, second)] == [[2], [4]]
 
     play(scene)
