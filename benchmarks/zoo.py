@@ -19,11 +19,14 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from app.manifest import Metric
+from app.manifest import Manifest, Metric
 from benchmarks.harness.report import circumstances, publish, table
 from training.__main__ import main as train
-from training.config import ExportConfig, RunConfig, read_config
-from training.evaluation.published import measure
+from training.config import ConfigError, ExportConfig, RunConfig, read_config
+from training.data.datasets import load_splits
+from training.evaluation.judge import COMMITTED, Judge
+from training.evaluation.modes import STACKED_SAMPLES, stacked_modes
+from training.evaluation.published import PublishedGraphs, measure, subset
 from training.evaluation.quality import Samples
 from training.export.publish import export_graphs
 from training.export.trained import TrainedRun
@@ -37,6 +40,8 @@ MEMBERS = (
     *("dense_gan", "dcgan", "lsgan", "wgan", "wgan_gp", "bgan", "relativistic_gan"),
     *("cgan", "acgan", "infogan", "sgan_100", "cogan", "bigan", "aae"),
 )
+STACKED = "stacked_mnist_gan"
+DIGITS = COMMITTED / "mnist.json"
 ROW = "zoo.json"
 EVEN = (0.05, 0.15)
 """The share that each of ten classes may have where they count as evenly covered."""
@@ -99,7 +104,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
-    zoo = [EXPERIMENTS / f"mnist_{member}.toml" for member in MEMBERS]
+    zoo = [EXPERIMENTS / f"{name}.toml" for name in (*(f"mnist_{member}" for member in MEMBERS), STACKED)]
     parser.add_argument("experiments", type=Path, nargs="*", default=zoo, help="their files (default: the whole zoo)")
     parser.add_argument("--train", action="store_true", help="train what is missing; an interrupted run goes on")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/zoo"), help="(default: runs/zoo)")
@@ -143,12 +148,9 @@ def _row(config: RunConfig, run: RunFolder, data_dir: Path | None) -> Row:
 
 def _measured(trained: TrainedRun, run: RunFolder, recipe: str, data_dir: Path | None) -> Row:
     config = trained.config.model_copy(update={"export": ExportConfig(gradients=False)})
-    jury = known_jury(config, data_dir)
-    if jury is None:
-        raise ValueError(f"{config.name}: there is no judge of its pictures")
     with tempfile.TemporaryDirectory() as folder:
         manifest, graphs = export_graphs(replace(trained, config=config), Path(folder))
-        metrics = measure(graphs, config, jury.data) | jury.quality(Samples.of(graphs, manifest, jury.train))
+        metrics, floor = _judged(config, manifest, graphs, data_dir)
     return Row(
         recipe=recipe,
         commit=trained.provenance.commit,
@@ -156,8 +158,22 @@ def _measured(trained: TrainedRun, run: RunFolder, recipe: str, data_dir: Path |
         minutes=training_minutes(trained, (run.path / "journal.jsonl").read_text(encoding="utf-8")),
         parameters=sum(parameter.numel() for parameter in trained.model.parameters()),
         metrics=metrics,
-        floor=jury.floor(),
+        floor=floor,
     )
+
+
+def _judged(
+    config: RunConfig, manifest: Manifest, graphs: PublishedGraphs, data_dir: Path | None
+) -> tuple[dict[str, Metric], dict[str, Metric]]:
+    """What there is to say of a version's samples and other answers, and what training images get."""
+    if config.data.set == "stacked_mnist":
+        train = subset(load_splits(config.data, data_dir).train, STACKED_SAMPLES)
+        return stacked_modes(Judge.open(DIGITS), Samples.of(graphs, manifest, train).pictures, train), {}
+    jury = known_jury(config, data_dir)
+    if jury is None:
+        raise ConfigError(f"{config.name}: there is no judge of its pictures")
+    judged = jury.quality(Samples.of(graphs, manifest, jury.train))
+    return measure(graphs, config, jury.data) | judged, jury.floor()
 
 
 def training_minutes(trained: TrainedRun, journal: str) -> float:
@@ -169,13 +185,14 @@ def training_minutes(trained: TrainedRun, journal: str) -> float:
 
 def report(members: list[RunConfig], rows: dict[str, Row], missing: dict[str, str]) -> str:
     """The table, what it is of, and who is not in it."""
-    shown = [config for config in members if config.name in rows]
+    shown = [config for config in members if config.name in rows and rows[config.name].floor]
     parts = [circumstances("torch", "onnxruntime")]
     if shown:
         first = rows[shown[0].name]
         cells = [["*training images*", "", "", *closeness(first.floor), "", "", ""]]
         cells += [cells_of(config, rows[config.name]) for config in shown]
-        parts += [_protocol(first), table(COLUMNS, cells, texts=3), _evenness(rows)]
+        parts += [_protocol(first), table(COLUMNS, cells, texts=3), _evenness({c.name: rows[c.name] for c in shown})]
+    parts += [modes_in_words(name, row) for name, row in rows.items() if "covered_modes" in row.metrics]
     if missing:
         told = ", ".join(f"`{name}` ({reason})" for name, reason in missing.items())
         parts.append(f"Not in the table: {told}.")
@@ -237,6 +254,16 @@ def _protocol(row: Row) -> str:
     return (
         f"FD is {distance.unit}, KID of the same judge; {told}. Classes: the smallest and the largest share of the "
         "samples in a class. Minutes of training are on one thread."
+    )
+
+
+def modes_in_words(name: str, row: Row) -> str:
+    """How many of the classes of stacked MNIST a run covers, and what as many training images do."""
+    covered, divergence = row.metrics["covered_modes"], row.metrics["mode_divergence_nats"]
+    return (
+        f"`{name}` ({row.minutes:.1f} minutes) covers {covered.value:,.0f} {covered.unit} classes, at "
+        f"{divergence.value:.3f} {divergence.unit}: {divergence.protocol} nats, which cover "
+        f"{covered.protocol.rsplit(': ', 1)[1]}."
     )
 
 

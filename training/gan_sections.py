@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from training.sections import Section, Widths
+from training.sections import Section, Share, ViewsConfig, Widths
 
 NotNegative = Annotated[float, Field(ge=0)]
 GanObjectiveKind = Literal[
@@ -75,6 +75,14 @@ class GanInferenceConfig(Section):
     code_hidden: Widths = (512,)  # widths of the discriminator's layers that read the latent, towards the logit
 
 
+class GanTeachingConfig(ViewsConfig):
+    """What teaches a classifier beside labels and the game: it looks at views of pictures, which must agree."""
+
+    agreement_weight: NotNegative = 1.0  # of holding a view to what the averaged classifier says of the picture,
+    agreement_confidence: Share = 0.95  # where its largest probability is at least this,
+    agreement_start: Share = 0.05  # from this share of the run on: it has to know something first
+
+
 class GanConfig(Section):
     """A generative adversarial network (Goodfellow et al. 2014)."""
 
@@ -88,9 +96,11 @@ class GanConfig(Section):
     codes: Annotated[int, Field(ge=0)] = 0  # discovered: leading numbers of the latent that are to be found again too
     code_weight: PositiveFloat = 0.1  # discovered: of half their squared error
     labelled_batch: PositiveInt = 100  # semi_supervised: labelled pictures in a step, beside optimiser.batch_size
+    teaching: GanTeachingConfig | None = None  # semi_supervised: what else teaches; None: pictures as they are
     discriminator_noise: NotNegative = 0.0  # dense: standard deviation of noise on what each layer reads, in training
     generator_channels: PositiveInt = 64  # convolutional: channels at the last hidden side; doubled at each halving
     discriminator_channels: PositiveInt = 64
+    discriminator_hidden: PositiveInt | None = None  # convolutional: width of a layer before the logits; None: without
     spectral_norm: bool = False  # on every discriminator layer (Miyato et al. 2018)
     generator_batch_norm: bool = True  # the paper's; its running statistics are averaged with the weights
     discriminator_batch_norm: bool = True  # the paper's; not together with spectral norm or gradient penalties
@@ -130,6 +140,12 @@ class GanConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _taught_where_labels_are_few(self) -> Self:
+        if self.teaching is not None and not self.learns_from_few_labels:
+            raise ValueError('teaching is of a classifier that learns from few labels: condition = "semi_supervised"')
+        return self
+
+    @model_validator(mode="after")
     def _codes_fit(self) -> Self:
         if self.codes > (self.latent_size if self.condition == "discovered" else 0):
             raise ValueError('codes are some of the latent_size numbers, with condition = "discovered"')
@@ -139,6 +155,8 @@ class GanConfig(Section):
     def _noise_between_dense_layers(self) -> Self:
         if self.discriminator_noise and self.nets != "dense":
             raise ValueError('discriminator_noise is between the layers of nets = "dense"')
+        if self.discriminator_hidden and (self.nets == "dense" or self.inference.kind != "none"):
+            raise ValueError('discriminator_hidden goes with nets = "convolutional" and inference.kind = "none"')
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,16 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class FewLabelsConfig(Section):
+class ViewsConfig(Section):
+    """How far a picture may be changed that keeps its class."""
+
+    shift_pixels: Annotated[float, Field(ge=0)] = 2.0  # a view is shifted by up to this,
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 20.0  # turned by up to this,
+    shear: Share = 0.25  # slanted by up to this, in heights,
+    stretch: Share = 0.1  # and stretched by up to this share of its size; all 0: it is the picture itself
+
+
+class FewLabelsConfig(ViewsConfig):
     """Learning from few labels (Kingma et al. 2014); `data.labelled_images` says from how many."""
 
     kind: Literal["m1", "m2", "m1_m2"] = "m1_m2"  # q(y|x) on a VAE's codes; the class as a latent; both in one stack
@@ -30,7 +39,3 @@ class FewLabelsConfig(Section):
     agreement_epochs: Annotated[float, Field(ge=0)] = 0.4  # until then views need not agree, afterwards with weight
     agreement_weight: Annotated[float, Field(ge=0)] = 0.0  # this: with what the averaged q(y|x) says of the picture
     agreement_confidence: Share = 0.9  # it speaks where its largest probability is at least this
-    shift_pixels: Annotated[float, Field(ge=0)] = 2.0  # q(y|x) looks at views of a picture: shifted by up to this,
-    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 20.0  # turned by up to this,
-    shear: Share = 0.25  # slanted by up to this, in heights,
-    stretch: Share = 0.1  # and stretched by up to this share of its size; all 0: at the picture itself

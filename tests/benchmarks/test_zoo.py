@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.manifest import Metric
 from benchmarks import zoo
 from tests.training.tiny_runs import TINY_GAN, train, write_experiment
 from training.config import read_config
@@ -105,6 +106,22 @@ def test_minutes_are_those_of_the_median_speed(trained: Path) -> None:
     journal = "\n".join(json.dumps({"step": step, "images_per_s": speed}) for step, speed in enumerate(speeds))
     assert np.isclose(zoo.training_minutes(run, journal), 19 * 64 / 11 / 60)
     assert np.isclose(zoo.training_minutes(run, '{"step": 1}'), run.train_seconds / 60)
+
+
+def test_modes_are_said_beside_those_of_training_images() -> None:
+    told = "26,000 samples (seed 0), each channel by the classifier; as many training images"
+    metrics = {
+        "covered_modes": Metric(value=998, unit="of 1,000", protocol=f"{told}: 1,000"),
+        "mode_divergence_nats": Metric(
+            value=0.0812, unit="nats, of the classes from even ones", protocol=f"{told}: 0.02"
+        ),
+    }
+    row = zoo.Row(recipe="", commit="", steps=1, minutes=6.04, parameters=1, metrics=metrics, floor={})
+    assert zoo.modes_in_words("stacked", row) == (
+        f"`stacked` (6.0 minutes) covers 998 of 1,000 classes, at 0.081 nats from even ones: {told}: "
+        "0.02 nats, which cover 1,000."
+    )
+    assert zoo.report([], {"stacked": row}, {}).endswith("which cover 1,000.")
 
 
 def test_every_member_of_the_zoo_has_its_file_and_a_game_in_words() -> None:

@@ -69,6 +69,19 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
         ({"model": {"family": "gan", "codes": 1}}, "codes are some of the latent_size numbers"),
         ({"model": {"family": "gan", "condition": "semi_supervised"}}, "data.labelled_images and model.few_labels"),
         ({"model": {"family": "gan", "discriminator_noise": 0.1}}, "discriminator_noise is between the layers"),
+        (
+            {
+                "model": {
+                    "family": "gan",
+                    "discriminator_hidden": 8,
+                    "nets": "dense",
+                    "generator_batch_norm": False,
+                    "discriminator_batch_norm": False,
+                }
+            },
+            "discriminator_hidden goes",
+        ),
+        ({"model": {"family": "gan", "teaching": {}}}, "teaching is of a classifier that learns from few labels"),
         ({"model": {"family": "gan", "nets": "dense"}}, "dense nets have no batch norm"),
         (
             {"model": {"family": "gan", "penalty": {"r1": -1}}},

@@ -132,7 +132,8 @@ class Discriminator(nn.Module, ABC):
 class ConvolutionalDiscriminator(Discriminator):
     """Halve the side by strided convolutions, leaky ReLU, no pooling, then one linear logit (Radford et al. 2016).
 
-    Batch norm, where wanted, follows every convolution but the first.
+    Batch norm, where wanted, follows every convolution but the first; `hidden` puts a layer of that width before the
+    logits, whose features are then not of places in the image.
     """
 
     def __init__(
@@ -141,23 +142,26 @@ class ConvolutionalDiscriminator(Discriminator):
         image_channels: int,
         channels: int,
         *,
+        hidden: int | None = None,
         conditioning: Conditioning = Conditioning(),  # noqa: B008  immutable
         batch_norm: bool = False,
         spectral_norm: bool = False,
     ) -> None:
         """`channels` is the width at half the image's side; ValueError for a side that cannot be halved to 4 … 7."""
         base, widths = pyramid(image_size, channels)
-        super().__init__(widths[0] * base * base, image_size, conditioning)
+        coarsest = widths[0] * base * base
+        super().__init__(hidden or coarsest, image_size, conditioning)
         fine_to_coarse = widths[::-1]
         shown = conditioning.shown(image_channels)
         self.halvings = halvings(shown, fine_to_coarse, batch_norm=batch_norm)
+        self.of_places = nn.Sequential(nn.Flatten(), *leaky_stack([coarsest, hidden])) if hidden else nn.Identity()
         initialise(self)
         if spectral_norm:
             self.bound_spectral_norm()
 
-    def body(self, image: Seen) -> Float[Tensor, "batch wide base base"]:
-        """The coarsest feature map."""
-        features: Tensor = self.halvings(image)
+    def body(self, image: Seen) -> Float[Tensor, "batch *features"]:
+        """The coarsest feature map, or the layer after it."""
+        features: Tensor = self.of_places(self.halvings(image))
         return features
 
 

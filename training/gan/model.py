@@ -92,6 +92,7 @@ def _discriminator(model: GanConfig, data: DataConfig, classes: int) -> Discrimi
         data.size,
         data.channels,
         model.discriminator_channels,
+        hidden=model.discriminator_hidden,
         conditioning=conditioning,
         batch_norm=model.discriminator_batch_norm,
         spectral_norm=model.spectral_norm,

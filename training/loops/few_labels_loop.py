@@ -28,7 +28,7 @@ from training.loops.schedule import (
 )
 from training.loops.vae_pictures import draw_pictures
 from training.loops.watched import SHOWN, Watched, observed
-from training.nets.views import affine_views
+from training.nets.views import class_views
 from training.sections import FewLabelsConfig
 from training.vae.few_labels import FewLabelsModel, FewLabelsTerms, few_labels_terms
 from training.vae.objective import warmup_weight
@@ -135,16 +135,9 @@ def _answers(
     The bound holds for any q(y|·), so that it may look at another view than the density does; and what it says of all
     views of a picture is held to the one answer of the density.
     """
-    few, device = training.few, training.device
+    device = training.device
     grey = observed(pictures, None)
-    views = affine_views(
-        grey,
-        generator,
-        shift_pixels=few.shift_pixels,
-        rotation_degrees=few.rotation_degrees,
-        shear=few.shear,
-        stretch=few.stretch,
-    )
+    views = class_views(grey, training.few, generator)
     if training.config.data.binarise:
         grey, views = torch.bernoulli(grey, generator=generator), torch.bernoulli(views, generator=generator)
     noise = torch.randn(len(grey), training.settings.latent_size, generator=generator).to(device)

@@ -15,6 +15,7 @@ from training.gan.discriminator import Seen, Verdict
 from training.gan.objective import Game, feature_matching_loss
 from training.gan.penalties import clip_weights, dragan_penalty, r1_penalty, r2_penalty, wgan_gp_penalty
 from training.loops.gan_shown import Batch, Shown, StepDraws, generated, real_batch, shown
+from training.loops.gan_teaching import agreement_loss, must_agree, views_of
 from training.loops.gan_training import GanTraining
 from training.loops.schedule import Plan, learning_rate_factor, precision, set_learning_rate, step_generator, step_seed
 from training.nets.labels import Labels
@@ -34,6 +35,8 @@ class DiscriminatorStep:
     """Of a classifier that shares its features."""
     code_loss: Tensor | None
     """Of the latent's codes."""
+    agreement_loss: Tensor | None
+    """Of views of real images, once they must agree."""
     penalty: Tensor | None
     """In the steps that it is due at."""
 
@@ -94,7 +97,7 @@ def _update_discriminator(
     with precision(training.config.optimiser, training.device):
         of_real = _verdict(training, seen.real, seen.real_label)
         of_fake = _verdict(training, seen.fake, seen.fake_label)
-        of_told = None if told is None else _verdict(training, draws.views(told.image), None)
+        of_told, agreed = _taught(training, draws, real, told)
     loss = played.discriminator_loss(of_real.logit, of_fake.logit).mean()
     if told is None or of_told is None:
         classes = _class_loss(training, (of_real, seen.real_label), (of_fake, seen.fake_label))
@@ -103,7 +106,10 @@ def _update_discriminator(
     codes = _code_loss(training, of_fake, seen.latent)
     penalty = _penalty(training, draws, seen)
     norm = _descend(
-        training, training.discriminator_optimiser, training.net.discriminator, _total(loss, classes, codes, penalty)
+        training,
+        training.discriminator_optimiser,
+        training.net.discriminator,
+        _total(loss, classes, codes, agreed, penalty),
     )
     if (bound := training.settings.penalty.clip_weights) is not None:
         clip_weights(training.net.discriminator, bound)
@@ -115,8 +121,22 @@ def _update_discriminator(
         gradient_norm=norm,
         class_loss=_kept(classes),
         code_loss=_kept(codes),
+        agreement_loss=_kept(agreed),
         penalty=_kept(penalty),
     )
+
+
+def _taught(
+    training: GanTraining, draws: StepDraws, real: Batch, told: Batch | None
+) -> tuple[Verdict | None, Float[Tensor, ""] | None]:
+    """What a classifier says of the pictures whose labels are told, and the loss of views once they must agree."""
+    if told is None:
+        return None, None
+    of_told = _verdict(training, views_of(training, told.image, draws), None)
+    if not must_agree(training, draws):
+        return of_told, None
+    of_views = _verdict(training, views_of(training, real.image, draws), None)
+    return of_told, agreement_loss(training, real, of_views)
 
 
 def _verdict(training: GanTraining, image: Seen, label: Labels | None) -> Verdict:

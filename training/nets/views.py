@@ -9,7 +9,21 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from training.sections import ViewsConfig
+
 Images = Float[Tensor, "batch c h w"]
+
+
+def class_views(image: Images, views: ViewsConfig, generator: torch.Generator) -> Images:
+    """A view of each image, within a configuration's bounds."""
+    return affine_views(
+        image,
+        generator,
+        shift_pixels=views.shift_pixels,
+        rotation_degrees=views.rotation_degrees,
+        shear=views.shear,
+        stretch=views.stretch,
+    )
 
 
 def affine_views(

@@ -19,6 +19,7 @@ from training.config import DataConfig, VaeConfig
 from training.nets.convolutional import SLOPE, ConvolutionalEncoder
 from training.nets.dense import dense_stack
 from training.nets.labels import Labels
+from training.probability.agreement import agreement
 from training.sections import FewLabelsConfig
 from training.vae.model import Evidence, VariationalAutoencoder
 from training.vae.stacked import StackedVariationalAutoencoder
@@ -116,16 +117,6 @@ def labelled_bound(log_weights: Logits, label: Labels) -> Float[Tensor, " batch"
 def heeded(logits: Logits, share: float) -> Logits:
     """The same logits, of whose gradient this share comes back."""
     return logits.detach() + share * (logits - logits.detach())
-
-
-def agreement(logits: Logits, averaged: Logits, confidence: float) -> Float[Tensor, " batch"]:
-    """log q(y|view) of the class that the averaged weights are confident of at the picture itself, and 0 where not.
-
-    The teacher is that of Tarvainen & Valpola 2017, what it teaches that of FixMatch (Sohn et al. 2020, equation 4).
-    """
-    probability, label = torch.softmax(averaged, dim=1).max(dim=1)
-    log_agreed = -functional.cross_entropy(logits, label, reduction="none")
-    return torch.where(probability >= confidence, log_agreed, 0.0)
 
 
 def few_labels_terms(

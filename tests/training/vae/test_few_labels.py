@@ -16,7 +16,6 @@ from training.probability.labelled_prior import LabelledMixturePrior
 from training.sections import FewLabelsConfig
 from training.vae.few_labels import (
     FewLabelsModel,
-    agreement,
     few_labels_terms,
     heeded,
     labelled_bound,
@@ -128,13 +127,6 @@ def test_bound_moves_the_classifier_by_the_share_that_is_heeded() -> None:
         gradients.append(logits.grad)
     assert_close(gradients[0], 0.25 * gradients[1])
     assert_close(heeded(logits, 0.25), logits)
-
-
-def test_agreement_is_with_the_confident_class_alone() -> None:
-    logits = torch.tensor([[0.2, -0.4, 0.9], [1.0, 2.0, 0.5]])
-    averaged = torch.tensor([[0.0, 5.0, 0.0], [0.3, 0.2, 0.1]])  # sure of class 1; unsure
-    expected = [float(logits[0].log_softmax(0)[1]), 0.0]
-    assert_close(agreement(logits, averaged, 0.9), torch.tensor(expected))
 
 
 @pytest.mark.parametrize("kind", ["m1", "m2", "m1_m2"])
