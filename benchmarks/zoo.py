@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Self
@@ -22,12 +23,12 @@ from pydantic import BaseModel, ConfigDict
 from app.manifest import Manifest, Metric
 from benchmarks.harness.report import circumstances, publish, table
 from training.__main__ import main as train
-from training.config import ConfigError, ExportConfig, RunConfig, read_config
+from training.config import ConfigError, DataConfig, ExportConfig, RunConfig, read_config
 from training.data.datasets import load_splits
 from training.evaluation.judge import COMMITTED, Judge
 from training.evaluation.modes import STACKED_SAMPLES, stacked_modes
 from training.evaluation.published import PublishedGraphs, measure, subset
-from training.evaluation.quality import Samples
+from training.evaluation.quality import Jury, Samples
 from training.export.publish import export_graphs
 from training.export.trained import TrainedRun
 from training.gan_sections import GanConfig
@@ -169,11 +170,17 @@ def _judged(
     if config.data.set == "stacked_mnist":
         train = subset(load_splits(config.data, data_dir).train, STACKED_SAMPLES)
         return stacked_modes(Judge.open(DIGITS), Samples.of(graphs, manifest, train).pictures, train), {}
-    jury = known_jury(config, data_dir)
-    if jury is None:
-        raise ConfigError(f"{config.name}: there is no judge of its pictures")
+    jury = _jury(config.data.model_copy(update={"labelled_images": None}), data_dir)
     judged = jury.quality(Samples.of(graphs, manifest, jury.train))
-    return measure(graphs, config, jury.data) | judged, jury.floor()
+    return measure(graphs, config, jury.data) | judged, jury.floor
+
+
+@cache
+def _jury(data: DataConfig, data_dir: Path | None) -> Jury:
+    """Who judges samples of these pictures: the same for all rows of one data set."""
+    if jury := known_jury(data, data_dir):
+        return jury
+    raise ConfigError(f"{data.set}: there is no judge of these pictures")
 
 
 def training_minutes(trained: TrainedRun, journal: str) -> float:

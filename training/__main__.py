@@ -274,7 +274,7 @@ def _publish(options: argparse.Namespace) -> int:
     """Export a trained run to ONNX, hold it to PyTorch, measure it on test images, and make it the next version."""
     run, data = finished(options)
     run = replace(run, config=measured_on(run.config, options.images, data))
-    folder = publish(run, data, options.models_dir, known_jury(run.config, options.data_dir))
+    folder = publish(run, data, options.models_dir, known_jury(run.config.data, options.data_dir))
     print((folder / "card.md").read_text(encoding="utf-8"))
     print(f"published: {folder}")
     return 0

@@ -128,8 +128,8 @@ def quality_again(subject: Subject, options: argparse.Namespace) -> dict[str, Me
     return quality(subject, options) if "frechet_distance" in subject.manifest.metrics else {}
 
 
-def known_jury(config: RunConfig, data_dir: Path | None) -> Jury | None:
-    """What samples of a run are measured by at publication; None where there is no judge of its pictures."""
+def known_jury(config: DataConfig, data_dir: Path | None) -> Jury | None:
+    """What samples of a run on these pictures are measured by at publication; None where there is no judge of them."""
     asked, data = _grey_data(config, data_dir)
     judge = known_judge(asked, data, data_folder(data_dir))
     return Jury.of(judge, data) if judge else None
@@ -168,17 +168,17 @@ def watching_judge(config: RunConfig, data_dir: Path | None) -> Judge | None:
         raise ConfigError(
             "model.selection: a judge has seen every label, and this run is told few: selection.every_steps = 0"
         )
-    asked, data = _grey_data(config, data_dir)
+    asked, data = _grey_data(config.data, data_dir)
     return (find_judge if selects else known_judge)(asked, data, data_folder(data_dir))
 
 
 def _jury(config: RunConfig, options: argparse.Namespace) -> Jury:
-    asked, data = _grey_data(config, options.data_dir)
+    asked, data = _grey_data(config.data, options.data_dir)
     judge = Judge.open(options.judge) if options.judge else find_judge(asked, data, data_folder(options.data_dir))
     return Jury.of(judge, data, options.images or SAMPLES)
 
 
-def _grey_data(config: RunConfig, data_dir: Path | None) -> tuple[DataConfig, DataSplits]:
+def _grey_data(config: DataConfig, data_dir: Path | None) -> tuple[DataConfig, DataSplits]:
     """A run's pictures with their labels and in grey levels, also where the run is tested on binary ones."""
-    asked = config.data.model_copy(update={"labelled_images": None, "fixed_binary_test": False})
+    asked = config.model_copy(update={"labelled_images": None, "fixed_binary_test": False})
     return asked, load_splits(asked, data_dir)

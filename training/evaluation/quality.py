@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float32
@@ -81,13 +82,14 @@ class Jury:
     def quality(self, samples: Samples) -> dict[str, Metric]:
         """Every measure of samples, each with its protocol."""
         seen = self.judge.look_at(samples.pictures)
-        ours, floor = self._closeness(seen.features), self.floor()
-        found = {name: _beside(metric, floor[name].value) for name, metric in ours.items()}
+        ours = self._closeness(seen.features)
+        found = {name: _beside(metric, self.floor[name].value) for name, metric in ours.items()}
         found |= self._classes(seen)
         if samples.labels is not None and not samples.unknown_labels:
             found |= self._labels(seen, samples.labels)
         return found | self._copies(samples, seen)
 
+    @cached_property
     def floor(self) -> dict[str, Metric]:
         """What as many training images get in the place of samples: no distance between two finite sets is zero."""
         return self._closeness(self.train_seen.features)
