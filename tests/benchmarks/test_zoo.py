@@ -112,9 +112,7 @@ def test_modes_are_said_beside_those_of_training_images() -> None:
     told = "26,000 samples (seed 0), each channel by the classifier; as many training images"
     metrics = {
         "covered_modes": Metric(value=998, unit="of 1,000", protocol=f"{told}: 1,000"),
-        "mode_divergence_nats": Metric(
-            value=0.0812, unit="nats, of the classes from even ones", protocol=f"{told}: 0.02"
-        ),
+        "mode_divergence_nats": Metric(value=0.0812, unit="nats from even ones", protocol=f"{told}: 0.02"),
     }
     row = zoo.Row(recipe="", commit="", steps=1, minutes=6.04, parameters=1, metrics=metrics, floor={})
     assert zoo.modes_in_words("stacked", row) == (
