@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from app.manifest import PixelRange
-from training.config import RunConfig
+from training.config import OptimiserConfig, RunConfig
 from training.gan.discriminator import Discriminator
 from training.gan.generator import Generator
 from training.gan.joint_encoder import JointEncoder
@@ -15,6 +16,7 @@ from training.gan.model import GenerativeAdversarialNetwork
 from training.gan_sections import GanConfig
 from training.loops.averaging import WeightAverage
 from training.loops.checkpoint import Checkpoint
+from training.loops.memory_layout import keep_channels_last
 
 PIXELS = PixelRange(low=-1.0, high=1.0)
 
@@ -47,14 +49,15 @@ class GanTraining:
         torch.manual_seed(config.seed)
         net = GenerativeAdversarialNetwork.from_config(settings, config.data, classes=classes)
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        keep_channels_last(net)
         return cls(
             config,
             settings,
             device,
             net,
             WeightAverage(net.generator, optimiser.average_decay),
-            torch.optim.Adam(net.drawing.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
-            torch.optim.Adam(net.discriminator.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas),
+            _adam(net.drawing, optimiser),
+            _adam(net.discriminator, optimiser),
             WeightAverage(net.discriminator, optimiser.average_decay) if settings.learns_from_few_labels else None,
             None if net.encoder is None else WeightAverage(net.encoder, optimiser.average_decay),
         )
@@ -125,3 +128,8 @@ class GanTraining:
             if net is not None
             for name, weight in net.state_dict().items()
         }
+
+
+def _adam(player: nn.Module, optimiser: OptimiserConfig) -> torch.optim.Adam:
+    """Fused: one kernel for all weights, which on small nets saves some per cent of the whole step."""
+    return torch.optim.Adam(player.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas, fused=True)
