@@ -34,6 +34,8 @@ from training.loops.run_folder import RunFolder
 
 FITTED = {
     "dcgan": ["optimiser.learning_rate=1e-3"],
+    "lsgan": ["optimiser.learning_rate=8e-4"],
+    "acgan": ["optimiser.learning_rate=8e-4"],
 }
 """What differs from our experiment files, which are for eight times as many steps as three minutes have."""
 SHOWN = 100
