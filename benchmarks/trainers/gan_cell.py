@@ -35,6 +35,7 @@ from training.loops.run_folder import RunFolder
 FITTED = {
     "dcgan": ["optimiser.learning_rate=1e-3"],
     "lsgan": ["optimiser.learning_rate=8e-4"],
+    "wgan_gp": ["optimiser.learning_rate=1e-3", "optimiser.betas=[0.5,0.9]"],
     "acgan": ["optimiser.learning_rate=8e-4"],
 }
 """What differs from our experiment files, which are for eight times as many steps as three minutes have."""
