@@ -16,6 +16,7 @@ SAME_STEPS = ("dcgan", "lsgan", "acgan")
 COLUMNS = ("recipe, pictures", "seed", "FD ours", "FD reference", "ours / reference", "floor")
 SPEED_COLUMNS = ("recipe, pictures", "images/s ours", "reference", "ours / reference", "steps ours", "reference")
 EVEN_COLUMNS = ("recipe, pictures", "rarest class, ours", "reference", "most frequent, ours", "reference")
+MISSING_COLUMNS = ("recipe, pictures", "seeds without ours", "without the reference")
 
 Results = Mapping[Cell, CellResult]
 
@@ -49,7 +50,6 @@ def speed_ratio(seeds: Sequence[Pair]) -> float:
 def report(found: Results, wanted: Sequence[Cell], seconds: float) -> str:
     """All tables of what is there, and what is missing."""
     played = {key: seeds for recipe in RECIPES for data in SETS if (seeds := pairs(found, *(key := (recipe, data))))}
-    missing = [cell.name for cell in wanted if cell not in found]
     said = [circumstances("torch")]
     if played:
         said += [
@@ -59,7 +59,7 @@ def report(found: Results, wanted: Sequence[Cell], seconds: float) -> str:
             table(EVEN_COLUMNS, [_evenness(key, seeds) for key, seeds in played.items()]),
             bars([bar for key, seeds in played.items() for bar in _bars(key, seeds)]),
         ]
-    return "\n\n".join([*said, *_still_missing(missing, len(wanted))])
+    return "\n\n".join([*said, *_still_missing(found, wanted)])
 
 
 def _protocol(found: Results, seconds: float) -> str:
@@ -113,5 +113,17 @@ def _name(key: tuple[str, str]) -> str:
     return ", ".join(key)
 
 
-def _still_missing(missing: Sequence[str], wanted: int) -> list[str]:
-    return [f"Not measured yet, {len(missing)} of {wanted} cells: {', '.join(missing)}."] if missing else []
+def _still_missing(found: Results, wanted: Sequence[Cell]) -> list[str]:
+    """Which cells have no result, as a table of seeds; nothing where all have one."""
+    missing = [cell for cell in wanted if cell not in found]
+    if not missing:
+        return []
+    rows = []
+    for key in dict.fromkeys((cell.recipe, cell.data) for cell in missing):
+        sides = (sorted(cell.seed for cell in missing if (*key, side) == _trio(cell)) for side in (OURS, REFERENCE))
+        rows.append([_name(key), *(", ".join(map(str, seeds)) for seeds in sides)])
+    return [f"Not measured yet, {len(missing)} of {len(wanted)} cells:", table(MISSING_COLUMNS, rows)]
+
+
+def _trio(cell: Cell) -> tuple[str, str, str]:
+    return cell.recipe, cell.data, cell.side
