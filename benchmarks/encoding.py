@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from operator import truediv
 from pathlib import Path
 from statistics import median
 
@@ -136,9 +137,10 @@ def _report(encoders: str, bare: dict[int, list[float]], served: dict[tuple[int,
     limits = {processes: median(rates) for processes, rates in bare.items()}
     rows = [[f"graph and encoder, processes: {processes}", f"{limit:,.0f}"] for processes, limit in limits.items()]
     rows += [[f"{form}, workers: {workers}", f"{median(rates):,.0f}"] for (workers, form), rates in served.items()]
+    shares = {of: median(map(truediv, rates, bare[of[0]])) for of, rates in served.items()}  # of one round each
     kept = [
-        Bar(f"{form}, workers: {workers}, images / graph and encoder", median(rates) / limits[workers], 0.8, True)
-        for (workers, form), rates in served.items()
+        Bar(f"{form}, workers: {workers}, images / graph and encoder", share, 0.8, True)
+        for (workers, form), share in shares.items()
     ]
     return "\n\n".join(
         [
