@@ -67,7 +67,7 @@ def test_map_is_walked_by_keyboard_and_names_classes_in_words(visit: Visitor) ->
 
 
 def test_plane_of_a_two_dimensional_model_is_shown_whole(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_keras_vae@2")
+    page = visit.opens("#model=mnist_keras_vae@3")
     panel = visit.tool("Map")
     panel.get_by_label("Show the images of the whole plane").check()
     page.wait_for_function("() => document.querySelector('.manifold').width === 17 * 28")
@@ -235,7 +235,7 @@ def test_sum_of_one_place_is_that_place(visit: Visitor) -> None:
 
 
 def test_png_saved_from_the_stage_brings_its_place_back(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_keras_vae@2&t=0.4")
+    page = visit.opens("#model=mnist_keras_vae@3&t=0.4")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save PNG").click()
     png = saved.value.path().read_bytes()
@@ -245,7 +245,7 @@ def test_png_saved_from_the_stage_brings_its_place_back(visit: Visitor) -> None:
     visit.settles()
     drop(visit, png)
     visit.says("the service makes the same bytes again")
-    expect(page.get_by_label("Model")).to_have_value("mnist_keras_vae@2")
+    expect(page.get_by_label("Model")).to_have_value("mnist_keras_vae@3")
     visit.settles()
     assert visit.pixels() == shown
 
@@ -257,13 +257,13 @@ def test_model_chosen_last_is_shown_whichever_answers_first(visit: Visitor) -> N
     def hold(route: Route) -> None:
         held.append(route)
 
-    page.route("**/v1/models/mnist_keras_vae@2/sample", hold)
+    page.route("**/v1/models/mnist_keras_vae@3/sample", hold)
     choice = page.get_by_label("Model")
-    choice.select_option("mnist_keras_vae@2")
+    choice.select_option("mnist_keras_vae@3")
     choice.select_option("mnist_gan@2")
     expect(page).to_have_title(re.compile("DCGAN"))
     assert len(held) == 1
-    with page.expect_response("**/v1/models/mnist_keras_vae@2/sample"):
+    with page.expect_response("**/v1/models/mnist_keras_vae@3/sample"):
         held[0].continue_()
     visit.settles()
     expect(page).to_have_title(re.compile("DCGAN"))
