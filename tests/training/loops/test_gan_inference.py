@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from app.images.pixels import to_bytes, to_floats
+from tests.training.killed import Killed, dying_after
 from training.config import DataConfig, RunConfig
 from training.data.datasets import DataSplits, ImageSet, load_splits
 from training.gan.generator import Generator
@@ -23,7 +23,7 @@ from training.gan.pair_discriminator import PairDiscriminator
 from training.gan_sections import SYMMETRIC_KINDS, GanConfig, GanObjectiveKind
 from training.loops import gan_loop
 from training.loops.averaging import WeightAverage
-from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.loops.checkpoint import load_checkpoint
 from training.loops.gan_loop import train_gan
 from training.loops.gan_shown import StepDraws, real_batch, shown
 from training.loops.gan_steps import take_step
@@ -91,8 +91,8 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
 ) -> None:
     config = _config(inference, {"penalty": {"r1": 1.0, "r2": 1.0, "every": 2}}, epochs=1)
     _train(config, digits, tmp_path / "unbroken")
-    monkeypatch.setattr(gan_loop, "save_checkpoint", _dying_after(5))
-    with pytest.raises(InterruptedError):
+    monkeypatch.setattr(gan_loop, "save_checkpoint", dying_after(5))
+    with pytest.raises(Killed):
         _train(config, digits, tmp_path / "broken")
     monkeypatch.undo()
     torch.manual_seed(12345)
@@ -255,15 +255,6 @@ def _train(config: RunConfig, data: DataSplits, folder: Path, *, resume: bool = 
     run = RunFolder(folder)
     run.create(config)
     return train_gan(config, data, run, device=CPU, resume=resume, progress=False)
-
-
-def _dying_after(step: int) -> Callable[[Path, Checkpoint], None]:
-    def save_and_die(path: Path, state: Checkpoint) -> None:
-        save_checkpoint(path, state)
-        if state["step"] == step:
-            raise InterruptedError
-
-    return save_and_die
 
 
 def _weights(net: nn.Module) -> Tensor:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from app.images.pixels import to_floats
+from tests.training.killed import Killed, dying_after
 from training.config import DataConfig, RunConfig
 from training.data.datasets import DataSplits, ImageSet, load_splits
 from training.data.few_labels import labelled
@@ -21,7 +22,7 @@ from training.gan.model import GenerativeAdversarialNetwork
 from training.gan.penalties import squared_slope
 from training.gan_sections import GanObjectiveKind
 from training.loops import gan_loop, gan_pictures
-from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.loops.checkpoint import Checkpoint, load_checkpoint
 from training.loops.gan_loop import train_gan
 from training.loops.gan_training import PIXELS, GanTraining
 from training.loops.run_folder import RunFolder
@@ -30,10 +31,6 @@ CPU = torch.device("cpu")
 EPOCHS, BATCH = 3, 32
 IMAGES = 5 * BATCH  # five steps an epoch
 BATCH_NORMS = {"generator_batch_norm": True, "discriminator_batch_norm": True, "spectral_norm": False}
-
-
-class _Killed(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +59,8 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     objective = {"kind": "relativistic", "discriminator_steps": 2}
     config = _config(model=everything, objective=objective, optimiser={"precision": precision})
     _train(config, digits, tmp_path / "unbroken")
-    monkeypatch.setattr(gan_loop, "save_checkpoint", _dying_after(interrupted_at))
-    with pytest.raises(_Killed):
+    monkeypatch.setattr(gan_loop, "save_checkpoint", dying_after(interrupted_at))
+    with pytest.raises(Killed):
         _train(config, digits, tmp_path / "broken")
     monkeypatch.undo()
     torch.manual_seed(12345)  # a new process starts with another state
@@ -209,8 +206,8 @@ def test_resumed_run_with_few_labels_is_bitwise_the_unbroken_one(
     few = replace(few, train=labelled(few.train))
     config = _config(data={"labelled_images": 50}, model=SEMI_SUPERVISED, objective={"feature_matching": True})
     _train(config, few, tmp_path / "unbroken")
-    monkeypatch.setattr(gan_loop, "save_checkpoint", _dying_after(2))
-    with pytest.raises(_Killed):
+    monkeypatch.setattr(gan_loop, "save_checkpoint", dying_after(2))
+    with pytest.raises(Killed):
         _train(config, few, tmp_path / "broken")
     monkeypatch.undo()
     torch.manual_seed(12345)
@@ -347,15 +344,6 @@ def _train(config: RunConfig, data: DataSplits, folder: Path, *, resume: bool = 
     run = RunFolder(folder)
     run.create(config)
     return train_gan(config, data, run, device=CPU, resume=resume, progress=False)
-
-
-def _dying_after(step: int) -> Callable[[Path, Checkpoint], None]:
-    def save_and_die(path: Path, state: Checkpoint) -> None:
-        save_checkpoint(path, state)
-        if state["step"] == step:
-            raise _Killed
-
-    return save_and_die
 
 
 def _last_state(folder: Path) -> Checkpoint:

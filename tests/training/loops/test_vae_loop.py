@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.training.killed import Killed, dying_after
 from tests.training.tiny_runs import TINY_GAN, TINY_VAE
 from training.config import DataConfig, RunConfig
 from training.data.datasets import DataSplits, load_splits
 from training.loops import one_net, vae_loop
-from training.loops.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.loops.checkpoint import load_checkpoint
 from training.loops.run_folder import RunFolder
 from training.loops.vae_loop import VaeTraining, train_vae
 from training.loops.vae_pictures import draw_samples
@@ -24,10 +24,6 @@ from training.vae.model import VariationalAutoencoder
 from training.vae.objective import Signal
 
 CPU = torch.device("cpu")
-
-
-class _Killed(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +82,8 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
 ) -> None:
     config = _config(**changes)
     _train(config, digits, tmp_path / "unbroken")
-    monkeypatch.setattr(one_net, "save_checkpoint", _dying_after(interrupted_at))
-    with pytest.raises(_Killed):
+    monkeypatch.setattr(one_net, "save_checkpoint", dying_after(interrupted_at))
+    with pytest.raises(Killed):
         _train(config, digits, tmp_path / "broken")
     monkeypatch.undo()
     torch.manual_seed(12345)  # a new process starts with another state
@@ -207,15 +203,6 @@ def _train(config: RunConfig, data: DataSplits, folder: Path, *, resume: bool = 
     run = RunFolder(folder)
     run.create(config)
     return train_vae(config, data, run, device=CPU, resume=resume, progress=False)
-
-
-def _dying_after(step: int) -> Callable[[Path, Checkpoint], None]:
-    def save_and_die(path: Path, state: Checkpoint) -> None:
-        save_checkpoint(path, state)
-        if state["step"] == step:
-            raise _Killed
-
-    return save_and_die
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
