@@ -81,6 +81,7 @@ class GanTeachingConfig(ViewsConfig):
     agreement_weight: NotNegative = 1.0  # of holding a view to what the averaged classifier says of the picture,
     agreement_confidence: Share = 0.95  # where its largest probability is at least this,
     agreement_start: Share = 0.05  # from this share of the run on: it has to know something first
+    even_classes: bool = False  # what it says is evened out first, so that on average it says each class as often
 
 
 class GanConfig(Section):

@@ -37,5 +37,8 @@ def agreement_loss(training: GanTraining, real: Batch, of_views: Verdict) -> Flo
         averaged = teacher.eval().verdict(real.image).class_logits
     assert averaged is not None
     assert of_views.class_logits is not None  # a classifier has them
-    agreed = agreement(of_views.class_logits, averaged.float(), teaching.agreement_confidence)
+    told = torch.softmax(averaged.float(), dim=1)
+    if training.even_classes is not None:
+        told = training.even_classes.turned(told)
+    agreed = agreement(of_views.class_logits, told, teaching.agreement_confidence)
     return -teaching.agreement_weight * agreed.mean()

@@ -17,6 +17,7 @@ from training.gan_sections import GanConfig
 from training.loops.averaging import WeightAverage
 from training.loops.checkpoint import Checkpoint
 from training.loops.memory_layout import keep_channels_last
+from training.probability.agreement import EvenClasses
 
 PIXELS = PixelRange(low=-1.0, high=1.0)
 
@@ -37,6 +38,7 @@ class GanTraining:
     discriminator_optimiser: torch.optim.Adam
     discriminator_average: WeightAverage[Discriminator] | None = None
     encoder_average: WeightAverage[JointEncoder] | None = None
+    even_classes: EvenClasses | None = None
     step: int = 0
     train_seconds: float = 0.0
 
@@ -60,6 +62,7 @@ class GanTraining:
             _adam(net.discriminator, optimiser),
             WeightAverage(net.discriminator, optimiser.average_decay) if settings.learns_from_few_labels else None,
             None if net.encoder is None else WeightAverage(net.encoder, optimiser.average_decay),
+            EvenClasses(classes, device) if settings.teaching is not None and settings.teaching.even_classes else None,
         )
 
     @property
@@ -78,6 +81,7 @@ class GanTraining:
             "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
             "discriminator_average": self.published_discriminator.state_dict() if self.discriminator_average else None,
             "encoder_average": self.encoder_average.average.state_dict() if self.encoder_average else None,
+            "said_shares": self.even_classes.shares if self.even_classes else None,
         }
 
     def average_drawing(self) -> None:
@@ -98,6 +102,8 @@ class GanTraining:
             self.discriminator_average.average.load_state_dict(state["discriminator_average"])
         if self.encoder_average is not None:
             self.encoder_average.average.load_state_dict(state["encoder_average"])
+        if self.even_classes is not None:
+            self.even_classes.shares = state["said_shares"]
 
     @property
     def published_encoder(self) -> JointEncoder | None:

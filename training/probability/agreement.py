@@ -8,13 +8,35 @@ from torch import Tensor
 from torch.nn import functional
 
 Logits = Float[Tensor, "batch classes"]
+Probabilities = Float[Tensor, "batch classes"]
+
+SHARES_DECAY = 0.98
+"""Of the running mean of what a classifier says: it forgets a batch after some fifty."""
 
 
-def agreement(logits: Logits, averaged: Logits, confidence: float) -> Float[Tensor, " batch"]:
-    """log q(y|view) of the class that the averaged weights are confident of at the picture itself, and 0 where not.
+class EvenClasses:
+    """Turns class probabilities so that over many batches the classes are said more nearly as often as each other.
 
-    The teacher is that of Tarvainen & Valpola 2017, what it teaches that of FixMatch (Sohn et al. 2020, equation 4).
+    Distribution alignment (Berthelot et al. 2020, ReMixMatch, section 3.1) towards even classes: each probability is
+    divided by its class's running mean before that. Without it a classifier of few labels teaches itself its favourite classes.
     """
-    probability, label = torch.softmax(averaged, dim=1).max(dim=1)
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.shares: Float[Tensor, " classes"] = torch.full((classes,), 1 / classes, device=device)
+
+    def turned(self, probabilities: Probabilities) -> Probabilities:
+        """Take a batch into the running mean, and return it evened out: rows sum to 1."""
+        self.shares = self.shares.lerp(probabilities.mean(dim=0), 1 - SHARES_DECAY)
+        weighed = probabilities / self.shares
+        return weighed / weighed.sum(dim=1, keepdim=True)
+
+
+def agreement(logits: Logits, told: Probabilities, confidence: float) -> Float[Tensor, " batch"]:
+    """log q(y|view) of the class that a teacher is confident of at the picture itself, and 0 where it is of none.
+
+    The teacher, which told these probabilities, has averaged weights (Tarvainen & Valpola 2017); what it teaches is
+    that of FixMatch (Sohn et al. 2020, equation 4).
+    """
+    probability, label = told.max(dim=1)
     log_agreed = -functional.cross_entropy(logits, label, reduction="none")
     return torch.where(probability >= confidence, log_agreed, 0.0)

@@ -139,7 +139,7 @@ def few_labels_terms(
     if averaged is None:
         agreed = log_right.new_zeros(len(unlabelled))
     else:
-        agreed = agreement(unlabelled, averaged, few.agreement_confidence)
+        agreed = agreement(unlabelled, torch.softmax(averaged, dim=1), few.agreement_confidence)
     if log_weights.shape[1] == 1:
         return FewLabelsTerms(log_weights[:-count, 0], log_weights[-count:, 0], log_right, agreed)
     bound = unlabelled_bound(log_weights[:-count], heeded(unlabelled, heed_share))

@@ -204,7 +204,8 @@ def test_resumed_run_with_few_labels_is_bitwise_the_unbroken_one(
 ) -> None:
     few = load_splits(DataConfig(set="digits", size=8, labelled_images=50))
     few = replace(few, train=labelled(few.train))
-    config = _config(data={"labelled_images": 50}, model=SEMI_SUPERVISED, objective={"feature_matching": True})
+    taught = SEMI_SUPERVISED | {"teaching": {"agreement_confidence": 0.2, "even_classes": True}}
+    config = _config(data={"labelled_images": 50}, model=taught, objective={"feature_matching": True})
     _train(config, few, tmp_path / "unbroken")
     monkeypatch.setattr(gan_loop, "save_checkpoint", dying_after(2))
     with pytest.raises(Killed):
