@@ -18,7 +18,8 @@ class EvenClasses:
     """Turns class probabilities so that over many batches the classes are said more nearly as often as each other.
 
     Distribution alignment (Berthelot et al. 2020, ReMixMatch, section 3.1) towards even classes: each probability is
-    divided by its class's running mean before that. Without it a classifier of few labels teaches itself its favourite classes.
+    divided by its class's running mean before that. Without it a classifier of few labels teaches itself its
+    favourite classes.
     """
 
     def __init__(self, classes: int, device: torch.device) -> None:
