@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-from anyio import to_thread
 from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.declared import Router
 from app.api.service import ServiceOf
+from app.runtime.threads import in_thread
 from app.telemetry import METRICS_MEDIA_TYPE, Metrics
 
 router = Router(tags=["health"])
@@ -59,5 +59,5 @@ async def metrics(request: Request, service: ServiceOf) -> Response:
     """Of all workers together, whichever of them is asked; `process_…` of each by its `pid`, where they are several."""
     numbers: Metrics = request.app.state.metrics
     numbers.set_models((entry.name, str(entry.version), entry.status) for entry in service.repository.entries())
-    text = await to_thread.run_sync(numbers.render)  # workers' files are read for it
+    text = await in_thread(numbers.render)  # workers' files are read for it
     return Response(text, media_type=METRICS_MEDIA_TYPE, headers=NO_STORE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import json
@@ -10,7 +9,6 @@ import re
 import time
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -25,9 +23,9 @@ from app.errors import NotAcceptable
 from app.images.pixels import contact_sheet, heat_map, sheet_columns
 from app.images.png import encode_png
 from app.runtime.answers import Timing
-from app.runtime.machine import interrupt_nobody
 from app.runtime.model import GenerativeModel
 from app.runtime.session import RUNTIME
+from app.runtime.threads import in_thread
 from app.tracing import record_stage
 
 Format = Literal["json", "png", "webp", "npy", "raw", "gif", "apng"]
@@ -47,9 +45,6 @@ WALKS: tuple[Format, ...] = (*STILLS, "gif", "apng")
 
 SMALL_WORK = 2**15
 """Numbers to encode below which a hop to a thread costs more than the work itself."""
-
-_encoders = ThreadPoolExecutor(max_workers=32, thread_name_prefix="encoder", initializer=interrupt_nobody)
-"""A thread for each large answer, or a slow animation would keep others waiting."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  an HTTP token, not a secret
 _RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})((?:\s*;\s*{_TOKEN}=(?:{_TOKEN}|\"[^\"]*\"))*)")
@@ -280,7 +275,7 @@ def with_etag(request: Request, response: Response) -> Response:
 
 async def _timed(work: Callable[[], bytes], size: int) -> tuple[bytes, float]:
     start = time.monotonic()
-    body = work() if size < SMALL_WORK else await asyncio.get_running_loop().run_in_executor(_encoders, work)
+    body = work() if size < SMALL_WORK else await in_thread(work)
     end = time.monotonic()
     record_stage("encode", start, end, {"latentserve.bytes": len(body)})
     return body, end - start

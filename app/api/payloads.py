@@ -7,7 +7,6 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
-from anyio import to_thread
 from fastapi import Request
 from pydantic import (
     BaseModel,
@@ -25,6 +24,7 @@ from app.api.problems import invalid_fields
 from app.errors import InvalidInput, MalformedJson, UnsupportedMediaType, shorten
 from app.latent.noise import MAX_SEED
 from app.runtime.answers import EncodingMethod
+from app.runtime.threads import in_thread
 
 JSON = "application/json"
 
@@ -236,7 +236,7 @@ async def read_json(request: Request, kind: type[B]) -> B:
     if (sent := media_type_of_body(request)) != JSON:
         raise UnsupportedMediaType(f"send {JSON}, not {shorten(sent) or 'an unnamed type'}", accepted=[JSON])
     if len(body) > LARGE_BODY_BYTES:
-        return await to_thread.run_sync(parse_json, body, kind)
+        return await in_thread(parse_json, body, kind)
     return parse_json(body, kind)
 
 

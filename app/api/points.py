@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from anyio import to_thread
 from numpy.typing import NDArray
 
 from app.api.arrays import check_length
@@ -20,6 +19,7 @@ from app.manifest import GraphRole
 from app.runtime.answers import EncodingMethod, Timing
 from app.runtime.inverting import encoding_roles
 from app.runtime.model import GenerativeModel
+from app.runtime.threads import in_thread
 
 Latent = NDArray[np.float32]
 
@@ -180,7 +180,7 @@ async def _encode(
     for method in dict.fromkeys(methods):
         chosen = [leaf for leaf, its in zip(leaves, methods, strict=True) if its == method]
         labels = _labels(chosen, model, label, encoding_roles(method))
-        pictures = await to_thread.run_sync(_decode, chosen, model, limits)
+        pictures = await in_thread(_decode, chosen, model, limits)
         encoded = await model.encode(pictures, labels=labels, deadline=deadline, method=method)
         for index, leaf in enumerate(chosen):
             found[leaf.pointer] = encoded.mean[index]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from anyio import to_thread
 from fastapi import Request
 from numpy.typing import NDArray
 from starlette.responses import Response
@@ -35,6 +34,7 @@ from app.runtime.answers import Timing
 from app.runtime.model import GenerativeModel
 from app.runtime.repository import ModelRepository
 from app.runtime.session import RUNTIME
+from app.runtime.threads import in_thread
 
 PNG = "image/png"
 ACCEPTED = (PNG, MULTIPART, JSON)
@@ -95,7 +95,7 @@ async def _read(request: Request) -> tuple[Receipt, bytes | None]:
     text = read_receipt(picture) if media_type_of(picture) == PNG else None
     if text is None:
         raise InvalidInput("this is no PNG with a receipt of this service")
-    return await to_thread.run_sync(parse_json, text.encode(), Receipt), picture
+    return await in_thread(parse_json, text.encode(), Receipt), picture
 
 
 def _maker(receipt: Receipt, repository: ModelRepository) -> GenerativeModel:
@@ -162,7 +162,7 @@ async def _drawn(
 ) -> tuple[Iterator[NDArray[np.float32]], Timing]:
     if "sample" not in model.capabilities:
         raise not_offered(model, "sample")
-    noise = await to_thread.run_sync(_noise, origins, model)
+    noise = await in_thread(_noise, origins, model)
     drawn = await model.latents_of(noise, labels=labels, deadline=deadline)
     return iter(drawn.latents), drawn.timing
 

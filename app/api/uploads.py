@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from anyio import to_thread
 from fastapi import Request
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
@@ -36,6 +35,7 @@ from app.images.headers import media_type_of
 from app.images.png import encode_png
 from app.manifest import ImageSpace
 from app.runtime.model import GenerativeModel
+from app.runtime.threads import in_thread
 
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
 MULTIPART = "multipart/form-data"
@@ -90,8 +90,8 @@ async def read_pictures(
     limits.check_images(len(upload), model, "/images")
     space = model.manifest.image
     if upload.array is not None:
-        return await to_thread.run_sync(fit_array, upload.array, space, limits.image_pixels), upload.fields
-    return await to_thread.run_sync(_decode_all, upload.files, space, limits.image_pixels), upload.fields
+        return await in_thread(fit_array, upload.array, space, limits.image_pixels), upload.fields
+    return await in_thread(_decode_all, upload.files, space, limits.image_pixels), upload.fields
 
 
 def merged(kind: type[OptionsT], address: OptionsT, fields: Mapping[str, Any]) -> OptionsT:
@@ -118,7 +118,7 @@ async def _read_upload(request: Request, kind: type[PicturesRequest]) -> Upload:
         return await read_form(request)
     if sent == JSON:
         body = await read_json(request, kind)
-        files = await to_thread.run_sync(_from_base64, body.images)
+        files = await in_thread(_from_base64, body.images)
         return Upload(files, fields=body.model_dump(exclude={"images"}, exclude_unset=True))
     if sent == NPY:
         return Upload(array=read_npy(await request.body(), "uint8"))

@@ -5,7 +5,6 @@ Every step is two runs of graphs, which wait their turn in the graphs' queues li
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +18,7 @@ from app.latent.inversion import Generator, Inverted, Search, invert, nearest
 from app.manifest import LABEL, GraphRole, ImageSpace, Manifest
 from app.runtime.answers import Bytes, Encoded, EncodingMethod, Floats, Inferred, Samples, Timing, together
 from app.runtime.batch import Tensors
+from app.runtime.threads import in_thread
 
 SEARCH = Search()
 """How the service searches."""
@@ -134,7 +134,7 @@ class Inverter:
         """The latents found for pictures (N, H, W, C), each the same in whatever company, and the errors reached."""
         run = _Run(model, labels, deadline)
         galleries = await self._galleries_of(run, len(pictures))
-        starts = await asyncio.to_thread(_starts, pictures, galleries, SEARCH.restarts)
+        starts = await in_thread(_starts, pictures, galleries, SEARCH.restarts)
         if "image_to_latent" in model.manifest.roles:
             encoded = await model.encode(pictures, labels=labels, deadline=deadline, method="encoder")
             starts = np.concatenate([encoded.mean[:, None], starts[:, :-1]], axis=1)

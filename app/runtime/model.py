@@ -41,6 +41,7 @@ from app.runtime.inverting import Inverter, encoding_methods, encoding_roles
 from app.runtime.scoring import Draws, Effort, Indices, draws_in_parts, weigh_pictures
 from app.runtime.session import Interruption
 from app.runtime.statistics import GraphStatistics
+from app.runtime.threads import in_thread
 from app.runtime.tuning import Plan
 from app.runtime.version import Version
 from app.telemetry import Metrics
@@ -153,7 +154,7 @@ class GenerativeModel:
         `temperature` scales the noise; `truncation` conditions it on |z| ≤ truncation before that.
         """
         draw = partial(self.seed_noise, seed, indices, temperature=temperature, truncation=truncation)
-        noise = draw() if len(indices) <= _FEW_ROWS else await asyncio.to_thread(draw)
+        noise = draw() if len(indices) <= _FEW_ROWS else await in_thread(draw)
         drawn = await self.latents_of(noise, labels=labels, deadline=deadline)
         decoded = await self.decode(drawn.latents, labels=labels, deadline=deadline)
         return Samples(drawn.latents, decoded.images, together(drawn.timing, decoded.timing))
@@ -211,7 +212,7 @@ class GenerativeModel:
         self._require("image_to_latent", "encode")
         count, size = len(pictures), self.manifest.latent.size
         noise = np.zeros((count, 1 + draws, size), np.float32)
-        drawn = await asyncio.to_thread(self._noise, seed, range(count), copies=draws, stream=Stream.POSTERIOR)
+        drawn = await in_thread(self._noise, seed, range(count), copies=draws, stream=Stream.POSTERIOR)
         noise[:, 1:] = drawn
         feeds = {
             "image": np.repeat(observe(pictures, self.manifest.image), 1 + draws, axis=0),
@@ -243,7 +244,7 @@ class GenerativeModel:
 
         async def weigh(chosen: Indices, start: int, stop: int) -> tuple[Mapping[str, Array], Answer]:
             count, samples = len(chosen), stop - start
-            noise = await asyncio.to_thread(self._importance_noise, seed, chosen, start, stop)
+            noise = await in_thread(self._importance_noise, seed, chosen, start, stop)
             told = None if labels is None else labels[chosen]
             answer = await self._weigh(images[chosen], noise, deadline, told)
             return unfold(answer.outputs, count, samples), answer
@@ -269,7 +270,7 @@ class GenerativeModel:
         for part in draws_in_parts(samples):
             rows = np.repeat([draws.picture for draws in part], [len(draws) for draws in part])
             feeds, told = {"image": images[rows]}, None if labels is None else labels[rows]
-            noise = await asyncio.to_thread(self._noise_of_draws, seed, part)
+            noise = await in_thread(self._noise_of_draws, seed, part)
             drawn = await self._ask("image_to_latent", "encode", feeds | {"noise": noise}, deadline, told)
             feeds["latent"] = drawn.outputs["latent"]
             answer = await self._ask("latent_to_pixel_evidence", "score", feeds, deadline, told)
@@ -285,7 +286,7 @@ class GenerativeModel:
         """Bounds on log p(x|y) of pictures (N,H,W,C) under every label, from the draws that `score` takes."""
         self._require("image_to_evidence", "score")
         count, classes = len(pictures), len(self.manifest.classes)
-        noise = await asyncio.to_thread(self._noise, seed, range(count), copies=samples, stream=Stream.IMPORTANCE)
+        noise = await in_thread(self._noise, seed, range(count), copies=samples, stream=Stream.IMPORTANCE)
         images = np.repeat(observe(pictures, self.manifest.image), classes, axis=0)
         shared = np.repeat(noise, classes, axis=0)
         answer = await self._weigh(images, shared, deadline, np.tile(np.arange(classes), count))
@@ -344,7 +345,7 @@ class GenerativeModel:
         codes = None
         if detector.needs_codes:
             codes = (await self.encode(pictures, labels=labels, deadline=deadline)).mean
-        return await asyncio.to_thread(detector.judge, found, pictures, self.manifest.image, codes)
+        return await in_thread(detector.judge, found, pictures, self.manifest.image, codes)
 
     def _noise(self, seed: int, indices: Iterable[int], *, copies: int, stream: Stream, first: int = 0) -> Floats:
         """Noise (N, copies, D) of the posterior's draws, from the `first` of each image on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from app.errors import CapabilityNotOffered
 from app.latent.refinement import further_noise, metropolis_hastings
 from app.runtime.answers import Refined, together
 from app.runtime.model import GenerativeModel
+from app.runtime.threads import in_thread
 
 ROWS_AT_ONCE = 128
 """Of proposals in a graph's queue for one request."""
@@ -57,7 +57,7 @@ async def _refine(
 ) -> Refined:
     size, told = model.manifest.noise_size, None if labels is None else labels.repeat(proposals)
     first = model.seed_noise(seed, indices)
-    further, log_uniforms = await asyncio.to_thread(further_noise, seed, indices, proposals - 1, size)
+    further, log_uniforms = await in_thread(further_noise, seed, indices, proposals - 1, size)
     noise = np.concatenate([first[:, None], further], axis=1).reshape(-1, size)
     drawn = await model.latents_of(noise, labels=told, deadline=deadline)
     decoded = await model.decode(drawn.latents, labels=told, deadline=deadline)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from app.api.open_inference.envelope import IndexRequest, RepositoryRequest
 from app.api.payloads import LARGE_BODY_BYTES
 from app.api.problems import invalid_fields
 from app.api.service import Service
+from app.runtime.threads import in_thread
 
 T = TypeVar("T")
 M = TypeVar("M", IndexRequest, RepositoryRequest)
@@ -32,7 +32,7 @@ async def plain_body(request: Request, service: Service) -> bytes:
 
 async def off_loop(work: Callable[[], T], size: int) -> T:
     """`work()`, in a thread where `size` bytes are so many that the event loop would stand still."""
-    return work() if size < LARGE_BODY_BYTES else await asyncio.to_thread(work)
+    return work() if size < LARGE_BODY_BYTES else await in_thread(work)
 
 
 def json_answer(content: Any, status: int = 200) -> Response:  # noqa: ANN401  a document of any form
