@@ -63,8 +63,7 @@ def standard_normal(
     With `truncation` t > 0 the normal is conditioned on |z| ≤ t, by inversion, so a row depends smoothly on t. A
     shorter row is the beginning of a longer one; `start` is how many numbers of the longer one are left out.
     """
-    rows = [philox_words(seed, index, size, stream, start) for index in indices]
-    centred = _centred_uniforms(np.array(rows, np.uint64).reshape(len(rows), size))
+    centred = _centred_uniforms(philox_words(seed, indices, size, stream, start))
     if truncation is None:
         return _quantiles(centred)
     central_mass = math.erf(truncation / math.sqrt(2))
@@ -78,21 +77,30 @@ def draw_labels(seed: int, indices: Iterable[int], probabilities: Sequence[float
     With u uniform on [0, 1), 53 bits of the stream's first word, class c is drawn where the probabilities before c sum
     up to u or less, and those up to c to more.
     """
-    uniforms = [int(philox_words(seed, index, 1, Stream.LABEL)[0] >> np.uint64(11)) * 2.0**-53 for index in indices]
+    words = philox_words(seed, indices, 1, Stream.LABEL)[:, 0]
+    uniforms = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
     below = np.cumsum(np.asarray(probabilities, np.float64))[:-1]  # the last class takes what rounding leaves
     return np.searchsorted(below, uniforms, side="right").astype(np.int64)
 
 
-def philox_words(seed: int, index: int, count: int, stream: Stream, start: int = 0) -> npt.NDArray[np.uint64]:
-    """`count` 64-bit words, from `start` on, of Philox4x64-10 with key (seed, 0) and counter (1…, index, stream, 0).
+def philox_words(
+    seed: int, indices: Iterable[int], count: int, stream: Stream, start: int = 0
+) -> npt.NDArray[np.uint64]:
+    """`count` 64-bit words, from `start` on, of Philox4x64-10 for each index, (len(indices), count).
 
-    numpy increments the counter before its first block of four words, so blocks count from 1.
+    The key is (seed, 0), the counter (1…, index, stream, 0): numpy increments it before its first block of four words,
+    so blocks count from 1.
     """
     generator, state = _generator()
     blocks, skipped = divmod(start, _BLOCK_WORDS)
-    state["state"] = {"key": _words(seed, 0), "counter": _words(blocks, index, stream, 0)}
-    generator.state = state
-    return np.asarray(generator.random_raw(skipped + count), np.uint64)[skipped:]
+    place = state["state"] = {"key": np.array((seed, 0), np.uint64)}
+    counters = np.array([(blocks, index, stream, 0) for index in indices], np.uint64).reshape(-1, 4)
+    rows = np.empty((len(counters), count), np.uint64)
+    for row, counter in zip(rows, counters, strict=True):
+        place["counter"] = counter
+        generator.state = state
+        row[:] = generator.random_raw(skipped + count)[skipped:]
+    return rows
 
 
 def _generator() -> tuple[np.random.Philox, Any]:
@@ -133,10 +141,6 @@ def normal_quantile(centred: Doubles) -> Doubles:
 def _centred_uniforms(words: npt.NDArray[np.uint64]) -> Doubles:
     """Uniforms on (−½, ½): midpoints of 2⁵² equal cells. One bit more and the outermost midpoint would round to ½."""
     return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52 - 0.5
-
-
-def _words(*values: int) -> npt.NDArray[np.uint64]:
-    return np.array(values, np.uint64)
 
 
 def _float32_towards_zero(value: float) -> np.float32:
