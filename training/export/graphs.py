@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from app.manifest import LABEL, NOISE_PRIORS, GraphRole
 from training.autoencoder.model import Autoencoder
+from training.export.folding import fold_batch_norms
 from training.export.gradients import GeneratorLatentGradient, JointWithGradients, LatentToEvidence, VaeLatentGradient
 from training.export.storage import round_weights
 from training.gan.discriminator import Discriminator
@@ -327,6 +328,7 @@ def ready(model: Net) -> Net:
     for module in list(ready.modules()):
         if parametrize.is_parametrized(module):
             _settle(module)
+    fold_batch_norms(ready)
     round_weights(ready)  # before what follows from them is computed
     vae = ready.vae if isinstance(ready, FewLabelsModel) else ready
     if isinstance(vae, VariationalAutoencoder):

@@ -63,6 +63,8 @@ def linearise(layer: nn.Module, x: Float[Tensor, "batch *shape"]) -> Linearised:
             return _upsampling(layer, x)
         case nn.Flatten() | nn.Unflatten():
             return _reshaping(layer, x)
+        case nn.Identity():
+            return Linearised(x, lambda cotangent: cotangent)
         case nn.Dropout() if not layer.training:
             return Linearised(x, lambda cotangent: cotangent)
         case ResidualBlock():
