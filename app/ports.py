@@ -1,7 +1,8 @@
 """One port, several processes: each listens for itself, and the system deals new connections out among them.
 
 Where processes accept from one socket, whichever wakes first takes all that wait: of 64 clients who come at once one
-worker may get every one, and the others stand idle for as long as the connections live.
+worker may get every one, and the others stand idle for as long as the connections live. The system deals by a hash, so
+shares are uneven still; `app/siblings.py` makes them even.
 """
 
 from __future__ import annotations

@@ -31,9 +31,10 @@ from app.ports import DEALT_OUT, reserve_port
 from app.runtime.machine import release_memory
 from app.runtime.repository import EarlyVersions
 from app.settings import Settings
+from app.siblings import siblings
 from app.telemetry import logging_to
 from app.watchdog import watchdog
-from app.workers import join_workers, shared_folder
+from app.workers import Place, join_workers, shared_folder, take_place
 
 YOUNG_OBJECTS = 10_000
 """New objects between collections: those of many requests, not of a few (CPython's own threshold is 700)."""
@@ -125,7 +126,8 @@ class _Supervisor(Multiprocess):
 def application_of(settings: Settings, early: EarlyVersions | None) -> FastAPI:
     """The application as a process of its own: it writes logs, heeds signals, and ends when it stands still."""
     disable_created_metrics()  # a second series for each, which nobody reads
-    shared = join_workers() if settings.workers > 1 else None
+    place = take_place() if settings.workers > 1 else None
+    shared = join_workers(place) if place is not None else None
     application = create_application(settings, shared_metrics=shared, early=early)
     inner = application.router.lifespan_context
 
@@ -140,11 +142,22 @@ def application_of(settings: Settings, early: EarlyVersions | None) -> FastAPI:
                 gc.enable()
                 sys.setswitchinterval(SWITCH_INTERVAL_S)
                 release_memory()
-                with _draining_on_sigterm(service), _refreshing_on_sighup(service):
+                with _sharing(place, settings.workers), _draining_on_sigterm(service), _refreshing_on_sighup(service):
                     yield
 
     application.router.lifespan_context = lifespan
     return application
+
+
+@contextmanager
+def _sharing(place: Place | None, workers: int) -> Iterator[None]:
+    """Share connections with the other workers, where there are some and each accepts its own."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)  # uvicorn's own handler is in place by now
+    if place is None or not DEALT_OUT or not isinstance(server, uvicorn.Server):
+        yield
+        return
+    with siblings(server, place.folder, workers + 1, place.slot):  # one more while one replaces another
+        yield
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import ProcessCollector, values
 from prometheus_client.metrics_core import Metric
@@ -63,12 +64,23 @@ def _sweep(place: Path) -> None:
                 shutil.rmtree(held.parent)
 
 
-def join_workers() -> WorkersCollector:
-    """In a worker, before it makes its metrics: write them into the supervisor's folder; what reads everybody's."""
+class Place(NamedTuple):
+    """A worker's place among the others: the folder where they meet, and its slot."""
+
+    folder: Path
+    slot: int
+
+
+def take_place() -> Place:
+    """In a worker: its place in the supervisor's folder, until its process ends."""
     folder = Path(os.environ[FOLDER_VARIABLE])
-    slot = take_slot(folder)
-    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)
-    return WorkersCollector(folder)
+    return Place(folder, take_slot(folder))
+
+
+def join_workers(place: Place) -> WorkersCollector:
+    """In a worker, before it makes its metrics: write them into the supervisor's folder; what reads everybody's."""
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: place.slot)
+    return WorkersCollector(place.folder)
 
 
 def take_slot(folder: Path) -> int:

@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COUNTING = """
 import sys
-from app.workers import join_workers
+from app.workers import join_workers, take_place
 from app.telemetry import Metrics
 
-metrics = Metrics(join_workers())
+metrics = Metrics(join_workers(take_place()))
 for line in sys.stdin:
     metrics.count_rejection("overloaded")
     metrics.graph_meter("a@1 latent_to_image").set_queue_rows(int(line))

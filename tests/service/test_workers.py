@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -46,6 +47,30 @@ class Workers(Process):
     def pids(self) -> set[int]:
         """The living workers, as they say themselves."""
         return {int(dict(labels)["pid"]) for name, labels in self.metrics() if name == "process_open_fds"}
+
+    def connect(self, clients: int) -> list[socket.socket]:
+        """So many connections at once, each with a request that is sent before anybody answers."""
+        host, port = self.address.removeprefix("http://").split(":")
+        made = [socket.create_connection((host, int(port)), timeout=30) for _ in range(clients)]
+        for connection in made:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+        for connection in made:
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 200 ")
+        return made
+
+    def sockets(self, state: str) -> set[str]:
+        """What the system calls the sockets of the service's port that are in a state (proc(5))."""
+        port = f":{int(self.address.rpartition(':')[2]):04X}"
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        return {f"socket:[{line[9]}]" for line in lines if line[1].endswith(port) and line[3] == state}
+
+    def connections_of(self, process: int) -> int:
+        """Established connections that a process has a descriptor of."""
+        established, found = self.sockets("01"), 0
+        for path in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since
+                found += str(path.readlink()) in established
+        return found
 
 
 def counted(numbers: Numbers, route: str) -> float:
@@ -108,6 +133,31 @@ def test_numbers_of_workers_add_up_and_survive_a_killed_one(workers: Workers) ->
     assert workers.draw(1) == drawn[0]
     assert counted(workers.metrics(), "/v1/models/{model}/sample") == 42
     assert workers.stop() == 0
+
+
+def test_connections_are_shared_evenly_and_a_killed_worker_costs_none_that_comes_later(workers: Workers) -> None:
+    _check_that_all_have_as_many(workers)
+    os.kill(victim := min(workers.pids()), signal.SIGKILL)
+    while len(workers.sockets("0A")) > 1:  # what reaches it as long as it listens is reset
+        pass
+    for connection in workers.connect(8):  # nobody is there to take half of them
+        connection.close()
+    workers.wait_for(f"Child process [{victim}] died")
+    workers.wait_for("Application startup complete")
+    _check_that_all_have_as_many(workers)
+    assert workers.stop() == 0
+
+
+def _check_that_all_have_as_many(workers: Workers) -> None:
+    pids = workers.pids()
+    while workers.sockets("01") | workers.sockets("08"):  # open, or closed by the client only
+        pass
+    connections = workers.connect(64)
+    while sum(found := [workers.connections_of(pid) for pid in pids]) > 64:
+        pass  # a connection is let go of a moment after it was handed over
+    assert found == [32, 32]
+    for connection in connections:
+        connection.close()
 
 
 def test_sighup_replaces_the_workers_and_loses_next_to_nothing(workers: Workers) -> None:
