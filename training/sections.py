@@ -22,7 +22,8 @@ class ViewsConfig(Section):
     shift_pixels: Annotated[float, Field(ge=0)] = 2.0  # a view is shifted by up to this,
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 20.0  # turned by up to this,
     shear: Share = 0.25  # slanted by up to this, in heights,
-    stretch: Share = 0.1  # and stretched by up to this share of its size; all 0: it is the picture itself
+    stretch: Share = 0.1  # stretched by up to this share of its size,
+    erased: Share = 0.0  # and loses a square of up to this share of its side; all 0: it is the picture itself
 
 
 class FewLabelsConfig(ViewsConfig):

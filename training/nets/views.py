@@ -1,4 +1,4 @@
-"""Random views of a picture that leave its class alone: small shifts, rotations, shears and changes of size."""
+"""Random views of a picture that leave its class alone: small shifts, rotations, shears, changes of size, gaps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Images = Float[Tensor, "batch c h w"]
 
 def class_views(image: Images, views: ViewsConfig, generator: torch.Generator) -> Images:
     """A view of each image, within a configuration's bounds."""
-    return affine_views(
+    moved = affine_views(
         image,
         generator,
         shift_pixels=views.shift_pixels,
@@ -24,6 +24,7 @@ def class_views(image: Images, views: ViewsConfig, generator: torch.Generator) -
         shear=views.shear,
         stretch=views.stretch,
     )
+    return erased(moved, generator, views.erased) if views.erased else moved
 
 
 def affine_views(
@@ -51,3 +52,16 @@ def affine_views(
     )
     grid = functional.affine_grid(rows.unflatten(1, (2, 3)).to(image.device), list(image.shape), align_corners=False)
     return functional.grid_sample(image, grid, align_corners=False)
+
+
+def erased(image: Images, generator: torch.Generator, share: float) -> Images:
+    """Each image with a square of 0, by chance as large as `share` of its side, somewhere (DeVries & Taylor 2017).
+
+    Its centre is uniform over the image and its side uniform below that, so that it may stand out at the border.
+    """
+    count, side = len(image), image.shape[-1]
+    uniform = torch.rand(count, 3, generator=generator).to(image.device)
+    reach = uniform[:, :1] * (share * side / 2)
+    places = torch.arange(side, device=image.device) + 0.5
+    rows, columns = ((places - uniform[:, axis : axis + 1] * side).abs() < reach for axis in (1, 2))
+    return image.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from training.nets.views import affine_views
+from training.nets.views import affine_views, erased
 
 STILL = {"shift_pixels": 0.0, "rotation_degrees": 0.0, "shear": 0.0, "stretch": 0.0}
 
@@ -44,3 +44,16 @@ def test_views_follow_the_generator_and_stay_within_the_pixels_range() -> None:
     assert not torch.equal(first, affine_views(image, torch.Generator().manual_seed(1), **freedom))
     assert float(first.min()) >= 0
     assert float(first.max()) <= 1 + 1e-6
+
+
+def test_erased_is_a_square_of_at_most_the_share_and_all_else_stays() -> None:
+    image = torch.rand(300, 2, 20, 20) + 0.5
+    view = erased(image, _seeded(), 0.4)
+    gone = (view == 0).all(dim=1)
+    assert torch.equal(gone, (view == 0).any(dim=1))  # in all channels alike
+    assert torch.equal(view[~gone[:, None].expand_as(view)], image[~gone[:, None].expand_as(view)])
+    height, width = gone.any(dim=2).sum(dim=1), gone.any(dim=1).sum(dim=1)
+    assert torch.equal(gone.sum(dim=(1, 2)), height * width)  # rectangles, cut off at borders
+    assert 6 <= int(height.max()) <= 8
+    assert 6 <= int(width.max()) <= 8
+    assert gone.any(dim=0).all()  # anywhere
