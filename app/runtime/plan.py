@@ -67,7 +67,10 @@ class Planner:
         key, began = self._key(session.signature.sha256), time.monotonic()
         with self._cache.alone():
             kept = self._cache.get(key)
-            if kept and (kept.settled or not is_quiet(session, cores=self._cores)):
+            if kept and kept.settled:
+                return kept.plan
+            if kept and not is_quiet(session, cores=self._cores):
+                self._cache.put(key, kept)  # holds for another hour: a start need not look at each graph again
                 return kept.plan
             found = measure(session, open_session, self._by_hand, cores=self._cores, budget_s=budget_s)
             self._cache.put(key, found)

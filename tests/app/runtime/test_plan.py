@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,25 @@ def test_measurement_of_a_busy_machine_holds_until_it_is_quiet(
     assert [plan_of(planner, session) for _ in range(2)] == [PLAN, PLAN]
     monkeypatch.setattr(planning, "is_quiet", lambda *_, **__: True)
     assert [plan_of(planner, session) for _ in range(2)] == [better, better]
+
+
+def test_start_on_a_busy_machine_spares_the_next_ones_the_look(
+    session: GraphSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks, now = [], time.time()
+
+    def look(*_: object, **__: object) -> bool:
+        looks.append(now)
+        return False
+
+    monkeypatch.setattr(planning, "measure", lambda *_, **__: Measured(PLAN, settled=False))
+    monkeypatch.setattr(planning, "is_quiet", look)
+    monkeypatch.setattr(planning.time, "time", lambda: now)
+    planner = Planner(ByHand(), cores=2, cache_dir=tmp_path)
+    assert (plan_of(planner, session), looks) == (PLAN, [])
+    now += 2 * planning.UNSETTLED_HOLDS_S
+    assert [plan_of(planner, session) for _ in range(3)] == [PLAN, PLAN, PLAN]
+    assert looks == [now]
 
 
 @pytest.mark.parametrize(
