@@ -41,7 +41,7 @@ FITTED = {
     "wgan_gp": ["optimiser.learning_rate=1e-3", "optimiser.betas=[0.5,0.9]"],
     "acgan": ["optimiser.learning_rate=8e-4"],
 }
-"""What differs from our experiment files, which are for eight times as many steps as three minutes have.
+"""What differs from our experiment files, which are for three to four times as many steps as three minutes have.
 
 `mnist_dcgan` keeps to its paper's batch norm; here its discriminator has what our other GANs have.
 """

@@ -174,7 +174,7 @@ def _code_loss(
 def _penalty(training: GanTraining, draws: StepDraws, seen: Shown) -> Float[Tensor, ""] | None:
     """The weighted mean of the gradient penalties; None without, and between the steps that they are due at.
 
-    In float32: half of their gradients' digits would be lost otherwise.
+    Slopes are found in the run's precision, and squared and added up in float32.
     """
     settings, real = training.settings.penalty, seen.real
     if not settings.has_gradients or (training.step + 1) % settings.every:
@@ -184,16 +184,17 @@ def _penalty(training: GanTraining, draws: StepDraws, seen: Shown) -> Float[Tens
         return _verdict(training, image, seen.real_label).logit
 
     found = torch.zeros((), device=training.device)
-    if settings.r1:
-        found = found + settings.r1 * r1_penalty(critic, real).mean()
-    if settings.r2:
-        found = found + settings.r2 * r2_penalty(critic, seen.fake).mean()
-    if settings.wgan_gp:
-        share = torch.rand(len(real), generator=draws.generator).to(training.device)
-        found = found + settings.wgan_gp * wgan_gp_penalty(critic, real, seen.fake, share).mean()
-    if settings.dragan:
-        noise = torch.randn(real.shape, generator=draws.generator).to(training.device)
-        found = found + settings.dragan * dragan_penalty(critic, real, noise).mean()
+    with precision(training.config.optimiser, training.device):
+        if settings.r1:
+            found = found + settings.r1 * r1_penalty(critic, real).mean()
+        if settings.r2:
+            found = found + settings.r2 * r2_penalty(critic, seen.fake).mean()
+        if settings.wgan_gp:
+            share = torch.rand(len(real), generator=draws.generator).to(training.device)
+            found = found + settings.wgan_gp * wgan_gp_penalty(critic, real, seen.fake, share).mean()
+        if settings.dragan:
+            noise = torch.randn(real.shape, generator=draws.generator).to(training.device)
+            found = found + settings.dragan * dragan_penalty(critic, real, noise).mean()
     return settings.every * found
 
 

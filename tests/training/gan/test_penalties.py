@@ -76,3 +76,20 @@ def test_clipping_bounds_every_weight_and_leaves_norms_alone() -> None:
         elif isinstance(layer, nn.Linear | nn.Conv2d):
             assert layer.weight.abs().max() <= 0.01
             assert layer.weight.abs().min() < 0.01  # not all at the bound
+
+
+def test_penalty_in_bfloat16_leads_where_that_of_float32_does() -> None:
+    torch.manual_seed(0)
+    net = ConvolutionalDiscriminator(16, 1, 16)
+    real, fake, share = torch.randn(32, 1, 16, 16), torch.randn(32, 1, 16, 16), torch.rand(32)
+
+    def gradient(*, is_bfloat16: bool) -> Tensor:
+        net.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_bfloat16):
+            penalty = wgan_gp_penalty(lambda x: net(x).float(), real, fake, share).mean()
+        penalty.backward()
+        return torch.cat([weight.grad.flatten() for weight in net.parameters() if weight.grad is not None])
+
+    exact, short = gradient(is_bfloat16=False), gradient(is_bfloat16=True)
+    assert torch.cosine_similarity(exact, short, dim=0) > 0.999
+    assert_close(short.norm(), exact.norm(), rtol=0.01, atol=0.0)
