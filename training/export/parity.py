@@ -19,7 +19,8 @@ LOG_TERM_ROLES: frozenset[GraphRole] = frozenset(
     {"image_to_evidence", "latent_to_evidence", "latent_to_pixel_evidence", "latent_to_prior"}
 )
 NATS_TOLERANCE, NATS_RELATIVE_TOLERANCE = 1e-3, 1e-6
-"""Log terms are sums over all pixels: an absolute error in nats is what matters for a bound."""
+"""Log terms are sums over all pixels: an absolute error in nats is what matters for a bound. The relative one is of the
+largest term of the batch: where parts of opposite sign nearly cancel, a small sum is no more exact than a large one."""
 PIXEL_TOLERANCE = 1e-5
 """Of the log terms of single pixels, relative to the largest: where the mean is off by δ, a Gaussian pixel's term is by
 (x − μ) δ / σ², which grows as the largest of them, (x − μ)² / 2σ², does where the likelihood is sharp."""
@@ -55,8 +56,11 @@ class Tolerance:
         return replace(self, absolute=max(self.absolute, share * float(np.abs(wanted).max(initial=0.0))))
 
     def for_terms(self, role: GraphRole, wanted: NDArray[np.float32]) -> Tolerance:
-        """What one output of this role is held to: single pixels beside the largest of them."""
-        return self.beside_largest(PIXEL_TOLERANCE, wanted) if role == "latent_to_pixel_evidence" else self
+        """What one output of this role is held to: log terms, of images and of pixels, beside the largest of them."""
+        if role not in LOG_TERM_ROLES:
+            return self
+        share = PIXEL_TOLERANCE if role == "latent_to_pixel_evidence" else self.relative
+        return self.beside_largest(share, wanted)
 
     def excess_of_output(self, name: str, found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
         """`excess`; of gradients that of the middle row, and of every row by the tolerance for kinks."""

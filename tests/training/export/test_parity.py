@@ -65,7 +65,15 @@ def test_pixels_are_held_to_a_share_of_the_largest_as_a_sharp_likelihood_spreads
     assert strict.for_terms("latent_to_pixel_evidence", wanted).excess(found, wanted) < 1
     far = wanted - 0.02 * np.abs(wanted).max()
     assert strict.for_terms("latent_to_pixel_evidence", wanted).excess(far, wanted) > 1000
-    assert strict.for_terms("image_to_evidence", wanted) == strict
+
+
+def test_sums_that_nearly_cancel_are_held_to_a_share_of_the_largest_of_the_batch() -> None:
+    tolerance, wanted = Tolerance(1e-3, 1e-6), np.array([-4000.0, 0.1], np.float32)
+    off = wanted + np.array([0.0, 2e-3], np.float32)
+    assert tolerance.excess(off, wanted) > 1
+    assert tolerance.for_terms("image_to_evidence", wanted).excess(off, wanted) == pytest.approx(0.5, rel=0.01)
+    assert tolerance.for_terms("image_to_evidence", wanted[1:]).excess(off[1:], wanted[1:]) > 1
+    assert tolerance.for_terms("image_to_latent", wanted) == tolerance
 
 
 def test_gradient_is_held_to_a_share_of_its_largest_entry() -> None:
