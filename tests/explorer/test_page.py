@@ -108,7 +108,7 @@ def test_another_model_opens_without_a_reload_and_offers_what_it_can(visit: Visi
     page = visit.opens()
     loads: list[str] = []
     page.on("load", lambda _: loads.append("again"))
-    page.get_by_label("Model").select_option("mnist_gan@2")
+    page.get_by_label("Model").select_option("tiny_gan@1")
     expect(page.get_by_role("tab", name="Map")).to_have_count(0)
     expect(page.get_by_role("tab", name="Your picture")).to_have_count(1)
     page.get_by_label("Model").select_option("tiny_vae@1")

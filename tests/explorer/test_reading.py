@@ -78,7 +78,7 @@ def test_sliders_change_lock_reset_and_are_undone(visit: Visitor) -> None:
     page = visit.opens()
     panel = visit.tool("Sliders")
     slider = panel.get_by_role("slider", name="Dimension").first
-    expect(panel.get_by_role("slider", name="Dimension")).to_have_count(8)
+    expect(panel.get_by_role("slider", name="Dimension")).to_have_count(4)
     manifest = page.request.get(f"{visit.address}/v1/models/mnist_vae").json()["manifest"]
     first = manifest["latent"]["active_dimensions"][0]
     expect(slider).to_have_accessible_name(f"Dimension {first}")
@@ -120,9 +120,9 @@ def test_children_resemble_their_parent_by_the_distance(visit: Visitor) -> None:
 
 
 def test_gan_without_measured_dimensions_ranks_them_itself(visit: Visitor) -> None:
-    visit.opens("#model=mnist_gan@2")
+    visit.opens("#model=tiny_gan@1")
     panel = visit.tool("Sliders")
-    expect(panel.get_by_role("slider", name="Dimension")).to_have_count(8)
+    expect(panel.get_by_role("slider", name="Dimension")).to_have_count(4)
 
 
 def test_picked_photo_is_turned_scored_and_put_into_words(visit: Visitor, photo: Path) -> None:
@@ -194,7 +194,7 @@ def test_drawing_is_read_after_every_stroke(visit: Visitor) -> None:
 
 
 def test_gan_s_discriminator_judges_in_words(visit: Visitor, photo: Path) -> None:
-    visit.opens("#model=mnist_gan@2")
+    visit.opens("#model=tiny_gan@1")
     panel = visit.tool("Your picture")
     panel.get_by_label("Picture file").set_input_files(photo)
     expect(panel.locator(".results")).to_contain_text("The discriminator takes it for")
@@ -260,14 +260,14 @@ def test_model_chosen_last_is_shown_whichever_answers_first(visit: Visitor) -> N
     page.route("**/v1/models/mnist_keras_vae@3/sample", hold)
     choice = page.get_by_label("Model")
     choice.select_option("mnist_keras_vae@3")
-    choice.select_option("mnist_gan@2")
-    expect(page).to_have_title(re.compile("DCGAN"))
+    choice.select_option("tiny_gan@1")
+    expect(page).to_have_title("tiny gan · LatentServe")
     assert len(held) == 1
     with page.expect_response("**/v1/models/mnist_keras_vae@3/sample"):
         held[0].continue_()
     visit.settles()
-    expect(page).to_have_title(re.compile("DCGAN"))
-    expect(choice).to_have_value("mnist_gan@2")
+    expect(page).to_have_title("tiny gan · LatentServe")
+    expect(choice).to_have_value("tiny_gan@1")
 
 
 def test_sheet_dropped_on_the_page_brings_its_sampling_back(visit: Visitor) -> None:
