@@ -22,9 +22,10 @@ from app.api.payloads import (
     PictureOptions,
     json_body,
 )
-from app.api.points import prior_notes, resolve, total
+from app.api.points import prior_notes, resolve
 from app.api.service import Deadline, ServiceOf, offering
 from app.latent.arithmetic import combine, rescale_to_typical
+from app.runtime.answers import together
 from app.runtime.model import GenerativeModel
 
 MAX_TERMS = 64
@@ -110,7 +111,7 @@ async def arithmetic(
     labels = repeated(label, 1)
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
     notes, weighing = await prior_notes(latents, model, deadline)
-    timing = total(places.timing, decoded.timing, weighing)
+    timing = together(places.timing, decoded.timing, weighing)
     answer = ImageAnswer(
         model, "arithmetic", decoded.images, latents, timing, notes=notes, summary=places.notes, labels=labels
     )

@@ -21,12 +21,13 @@ from app.api.payloads import (
     PictureOptions,
     Seed,
 )
-from app.api.points import NO_TIME, choose_method, total
+from app.api.points import NO_TIME, choose_method
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
+from app.images.pixels import squared_errors
 from app.latent.noise import draw_seed
 from app.manifest import GraphRole
-from app.runtime.answers import Encoded, EncodingMethod, Timing
+from app.runtime.answers import Encoded, EncodingMethod, Timing, together
 from app.runtime.inverting import encoding_roles
 from app.runtime.model import GenerativeModel
 
@@ -90,7 +91,8 @@ class EncodedPicture(LabelledImage):
     scale: list[float] | None
     draws: list[list[float]]
     mse: float | None = Field(
-        None, description="Of the pixels in [0, 1] of the image at the mean; stated where that was searched for."
+        None,
+        description="Of the pixels in [0, 1] of the image at the mean; stated by GANs and where that was searched for.",
     )
     cluster: Cluster | None = Field(None, description="Stated where the prior is a mixture.")
 
@@ -160,6 +162,7 @@ async def encode(
     encoded = await model.encode(
         pictures, draws=options.draws, seed=seed or 0, labels=labels, deadline=deadline, method=method
     )
+    encoded = await model.with_error(encoded, pictures, labels=labels, deadline=deadline)
     clusters, sorting = await _clusters(encoded, model, deadline)
     notes = [note | cluster for note, cluster in zip(label_notes(labels, len(pictures)), clusters, strict=True)]
     size = encoded.draws.size + encoded.mean.size
@@ -167,7 +170,7 @@ async def encode(
         model,
         lambda: {"method": method, "seed": seed, "latents": _latents(encoded, notes)},
         size=size,
-        timing=total(encoded.timing, sorting),
+        timing=together(encoded.timing, sorting),
         seed=seed,
         dump=dump_arrays,
     )
@@ -221,9 +224,8 @@ async def reconstruct(
     labels = resolve_labels(given_labels(options, fields), model, len(pictures), roles)
     encoded = await model.encode(pictures, labels=labels, deadline=deadline, method=method)
     decoded = await model.decode(encoded.mean, labels=labels, deadline=deadline)
-    differences = (pictures.astype(np.float32) - decoded.images.astype(np.float32)) / 255
-    notes = [{"mse": float(value)} for value in (differences**2).mean(axis=(1, 2, 3), dtype=np.float64)]
-    timing = total(encoded.timing, decoded.timing)
+    notes = [{"mse": float(value)} for value in squared_errors(pictures, decoded.images)]
+    timing = together(encoded.timing, decoded.timing)
     answer = ImageAnswer(
         model,
         "reconstruct",

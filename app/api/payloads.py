@@ -114,7 +114,7 @@ class LabelOptions(Options):
 
 
 class EncodedPoint(AnswerPart):
-    """How the picture of a Point became a latent, and the error of the image there where a search found it."""
+    """How the picture of a Point became a latent, and the error of the image there: of GANs, or found by a search."""
 
     pointer: str
     method: EncodingMethod

@@ -16,7 +16,7 @@ from app.api.service import Limits, not_offered
 from app.api.uploads import decode_picture, from_base64
 from app.errors import CapabilityNotOffered, FieldError, InvalidInput, RequestError, shorten
 from app.manifest import GraphRole
-from app.runtime.answers import EncodingMethod, Timing
+from app.runtime.answers import EncodingMethod, Timing, together
 from app.runtime.inverting import encoding_roles
 from app.runtime.model import GenerativeModel
 from app.runtime.threads import in_thread
@@ -24,11 +24,6 @@ from app.runtime.threads import in_thread
 Latent = NDArray[np.float32]
 
 NO_TIME = Timing(queue_s=0.0, run_s=0.0)
-
-
-def total(*timings: Timing) -> Timing:
-    """The stages of one request after another."""
-    return Timing(sum(timing.queue_s for timing in timings), sum(timing.run_s for timing in timings))
 
 
 class Places(NamedTuple):
@@ -74,7 +69,7 @@ async def resolve(
     encoded, encoding, said = await _encode(pictures, model, limits, label, deadline)
     found = given | drawn | encoded
     latents = np.stack([_latent(point, pointer, found) for pointer, point in points])
-    return Places(latents, total(drawing, encoding), {"encoded": said} if said else {})
+    return Places(latents, together(drawing, encoding), {"encoded": said} if said else {})
 
 
 async def prior_notes(
@@ -182,12 +177,13 @@ async def _encode(
         labels = _labels(chosen, model, label, encoding_roles(method))
         pictures = await in_thread(_decode, chosen, model, limits)
         encoded = await model.encode(pictures, labels=labels, deadline=deadline, method=method)
+        encoded = await model.with_error(encoded, pictures, labels=labels, deadline=deadline)
         for index, leaf in enumerate(chosen):
             found[leaf.pointer] = encoded.mean[index]
             mse = None if encoded.mse is None else encoded.mse[index]
             said[leaf.pointer] = {"pointer": leaf.pointer, "method": method, "mse": mse}
         timings.append(encoded.timing)
-    return found, total(*timings), [said[leaf.pointer] for leaf in leaves]
+    return found, together(*timings), [said[leaf.pointer] for leaf in leaves]
 
 
 def _method(leaf: _Leaf, model: GenerativeModel) -> EncodingMethod:

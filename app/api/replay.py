@@ -14,7 +14,7 @@ from app.api.labels import SAMPLING, Indices, one_label
 from app.api.negotiation import ImageAnswer, answer_images, choose
 from app.api.openapi import BINARY, READING, binary_answer, reads
 from app.api.payloads import JSON, media_type_of_body, parse_json, read_json
-from app.api.points import NO_TIME, total
+from app.api.points import NO_TIME
 from app.api.receipts import EXAMPLES, LatentOrigin, Receipt, SeedOrigin
 from app.api.service import Deadline, ServiceOf, not_offered
 from app.api.uploads import MULTIPART, read_form
@@ -30,7 +30,7 @@ from app.errors import (
 from app.images.headers import media_type_of
 from app.images.receipts import read_receipt
 from app.manifest import GraphRole
-from app.runtime.answers import Timing
+from app.runtime.answers import Timing, together
 from app.runtime.model import GenerativeModel
 from app.runtime.repository import ModelRepository
 from app.runtime.session import RUNTIME
@@ -68,7 +68,7 @@ async def replay(request: Request, service: ServiceOf, deadline: Deadline) -> Re
         receipt.root.operation,
         decoded.images,
         latents,
-        total(drawing, decoded.timing),
+        together(drawing, decoded.timing),
         origins=said,
         labels=labels,
     )

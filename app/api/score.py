@@ -15,7 +15,7 @@ from app.api.labels import Indices, check_every_label, given_labels, label_notes
 from app.api.negotiation import Format, answer_json, answer_map, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
 from app.api.payloads import AnswerPart, LabelledImage, LabelOptions, Options, Seed
-from app.api.points import NO_TIME, total
+from app.api.points import NO_TIME
 from app.api.service import Deadline, Limits, ServiceOf, check_offers, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.density.bounds import Bounds, bits_per_dim
@@ -23,7 +23,7 @@ from app.density.outliers import Verdict, benjamini_hochberg, conformal_p_value,
 from app.errors import FieldError, InvalidInput
 from app.latent.noise import draw_seed
 from app.manifest import Manifest, OutlierStatistic
-from app.runtime.answers import Realism, Scores
+from app.runtime.answers import Realism, Scores, together
 from app.runtime.model import GenerativeModel
 from app.runtime.scoring import Effort
 
@@ -207,12 +207,12 @@ async def score(
         labels = resolve_labels(label, model, len(pictures), ("image_to_evidence",))
     found = await model.score(pictures, effort=effort, seed=seed, labels=labels, deadline=deadline)
     scores = _scores(found, model.manifest, options, _notes(labels, joints, len(pictures)))
-    timing = total(NO_TIME if joints is None else joints.timing, found.timing)
+    timing = together(NO_TIME if joints is None else joints.timing, found.timing)
     content = _assumed(model.manifest) | {"seed": seed, "samples": max(found.samples), "scores": scores}
     if not options.pixels:
         return await answer_json(model, lambda: content, size=len(scores), timing=timing, seed=seed)
     evidence = await model.pixel_evidence(pictures, found.samples, seed=seed, labels=labels, deadline=deadline)
-    timing = total(timing, evidence.timing)
+    timing = together(timing, evidence.timing)
     if chosen != "json":
         return await answer_map(model, evidence.nats, chosen, timing=timing, seed=seed)
     content["scores"] = [score | {"pixel_nats": nats} for score, nats in zip(scores, evidence.nats, strict=True)]

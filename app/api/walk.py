@@ -23,12 +23,12 @@ from app.api.payloads import (
     Point,
     json_body,
 )
-from app.api.points import NO_TIME, displacement, noise_behind, prior_notes, resolve, total
+from app.api.points import NO_TIME, displacement, noise_behind, prior_notes, resolve
 from app.api.service import Deadline, ServiceOf, offering
 from app.errors import FieldError, InvalidInput
 from app.latent.arithmetic import traverse as traverse_latents
 from app.latent.interpolation import Path, choose_path, walk
-from app.runtime.answers import Timing
+from app.runtime.answers import Timing, together
 from app.runtime.model import GenerativeModel
 
 Latents = NDArray[np.float32]
@@ -152,7 +152,7 @@ async def interpolate(
         "interpolate",
         decoded.images,
         latents,
-        total(places.timing, walking, decoded.timing, weighing),
+        together(places.timing, walking, decoded.timing, weighing),
         notes=notes,
         summary={"path": path, **places.notes},
         labels=labels,
@@ -175,7 +175,7 @@ async def _walk(
     drawn = await model.latents_of(frames, labels=repeated(label, len(frames)), deadline=deadline)
     latents = drawn.latents.copy()
     latents[:: body.steps - 1] = points  # as they were given, not as they come back from the noise
-    return latents, path, total(inverting, drawn.timing)
+    return latents, path, together(inverting, drawn.timing)
 
 
 @router.post(
@@ -205,7 +205,7 @@ async def traverse(
     densities, weighing = await prior_notes(latents, model, deadline)
     swept = [_named(axis) | {"value": float(value)} for axis in body.dimensions for value in values]
     notes = [density | place for density, place in zip(densities, swept, strict=True)]
-    timing = total(place.timing, decoded.timing, weighing)
+    timing = together(place.timing, decoded.timing, weighing)
     answer = ImageAnswer(
         model, "traverse", decoded.images, latents, timing, notes=notes, summary=place.notes, labels=labels
     )

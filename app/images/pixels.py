@@ -37,6 +37,13 @@ def observe(pictures: Bytes, space: ImageSpace) -> Floats:
     return to_floats(pictures, space.pixel_range)
 
 
+def squared_errors(first: Bytes, second: Bytes) -> npt.NDArray[np.float64]:
+    """The mean squared difference (N,) of the pixels in [0, 1] of pictures (N,H,W,C), each with its own counterpart."""
+    differences = (first.astype(np.float32) - second.astype(np.float32)) / np.float32(255)
+    errors: npt.NDArray[np.float64] = (differences**2).mean(axis=(1, 2, 3), dtype=np.float64)
+    return errors
+
+
 def heat_map(values: Floats) -> Bytes:
     """Numbers (N,H,W) as grey pictures (N,H,W,1): the least of all is white, the greatest black, between linearly."""
     low, high = float(values.min()), float(values.max())

@@ -72,7 +72,8 @@ class Samples:
 class Encoded:
     """Of N pictures: posterior mean (N,D), scale (N,D) where the encoder has one, draws (N,draws,D).
 
-    The latents that a search found are the means, and `mse` (N,) is the error of their images' pixels in [0, 1].
+    The latents that a search found are the means. `mse` (N,), where it is known, is the error of the means' images, of
+    pixels in [0, 1].
     """
 
     mean: Floats

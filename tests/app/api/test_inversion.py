@@ -6,6 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     root = tmp_path_factory.mktemp("models")
     write_tiny_models(root)
     write_version(root, tiny_inverse())
+    read = without_graphs(tiny_vae("tiny_read"), "latent_gradient", "image_to_evidence", "latent_to_pixel_evidence")
+    write_version(root, replace(read, fields={**read.fields, "family": "gan", "likelihood": None}))
     labelled = without_graphs(tiny_labelled("tiny_searched"), "image_to_latent", "image_to_evidence")
     write_version(root, with_graph(labelled, "latent_gradient", linear_gradient(LabelledGaussian())))
     with TestClient(create_application(Settings(models_dir=root))) as found:
@@ -71,6 +74,25 @@ def test_own_samples_are_recovered(client: TestClient) -> None:
     found = post(client, f"{GAN}/reconstruct", {"images": own_pictures(client, 20)})
     assert found["method"] == "optimize"
     assert sorted(image["mse"] for image in found["images"])[18] <= 0.005  # 95 %
+
+
+def test_encoder_of_a_gan_states_the_error_that_it_reached(client: TestClient) -> None:
+    address, odd = "/v1/models/tiny_read", np.zeros((8, 8, 1), np.uint8)
+    pictures = [base64.b64encode(encode_png(odd)).decode(), *own_grey(client, address)]
+    again = [image["mse"] for image in post(client, f"{address}/reconstruct", {"images": pictures})["images"]]
+    found = post(client, f"{address}/encode", {"images": pictures})
+    assert found["method"] == "encoder"
+    assert [latent["mse"] for latent in found["latents"]] == again
+    points = [{"image": picture} for picture in pictures]
+    walked = post(client, f"{address}/interpolate", {"points": points, "steps": 2})
+    assert [said["mse"] for said in walked["encoded"]] == again
+    assert again[0] > 0.1 > again[1]
+    beside = post(client, f"{VAE}/encode", {"images": pictures[:1]})
+    assert "mse" not in beside["latents"][0]
+
+
+def own_grey(client: TestClient, address: str) -> list[str]:
+    return [image["png"] for image in post(client, f"{address}/sample", {"count": 1, "seed": 3})["images"]]
 
 
 def test_encode_states_method_and_error(client: TestClient) -> None:
