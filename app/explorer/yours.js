@@ -198,5 +198,7 @@ function elbo(score, { likelihood }) {
       ? ` With importance weights: ${signed(score.importance_weighted_nats, 1)}.`
       : "";
   const of = likelihood ? `, nats of the ${likelihood.nats_of}` : " in nats";
-  return h("table.elbo", {}, h("caption", {}, `The evidence lower bound${of}.${tighter}`), h("tbody", {}, ...rows));
+  const assumed = likelihood?.assumption ? ` Assumed: ${likelihood.assumption}.` : "";
+  const caption = `The evidence lower bound${of}.${tighter}${assumed}`;
+  return h("table.elbo", {}, h("caption", {}, caption), h("tbody", {}, ...rows));
 }

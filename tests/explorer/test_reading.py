@@ -201,6 +201,15 @@ def test_gan_s_discriminator_judges_in_words(visit: Visitor, photo: Path) -> Non
     expect(panel.locator(".elbo")).to_have_count(0)
 
 
+def test_gan_with_an_encoder_is_scored_under_the_assumption_that_is_stated(visit: Visitor, photo: Path) -> None:
+    visit.opens("#model=mnist_gan@3")
+    panel = visit.tool("Your picture")
+    panel.get_by_label("Picture file").set_input_files(photo)
+    expect(panel.get_by_role("img", name="What it gives back")).to_be_visible()
+    expect(panel.locator(".elbo caption")).to_contain_text("Assumed: p(x|z) = N(G(z), σ²I)")
+    expect(panel.locator(".results")).to_contain_text("The discriminator takes it for")
+
+
 def test_arithmetic_adds_weights_means_and_tells_the_log_prior(visit: Visitor) -> None:
     page = visit.opens()
     samples = page.locator("#panel-samples .thumb")
