@@ -11,7 +11,7 @@ from benchmarks.harness.report import Bar, bars, circumstances, table
 
 HALF = 0.5
 FASTER = 1.7
-"""Of WGAN-GP too, though our generator takes a step after every second of the critic's, the reference's after a fifth."""
+"""WGAN-GP's too, though our generator takes a step after every second of its critic's, and theirs after a fifth."""
 COLUMNS = ("recipe, pictures", "seed", "FD ours", "FD reference", "ours / reference", "floor")
 SPEED_COLUMNS = ("recipe, pictures", "images/s ours", "reference", "ours / reference", "steps ours", "reference")
 EVEN_COLUMNS = ("recipe, pictures", "rarest class, ours", "reference", "most frequent, ours", "reference")
