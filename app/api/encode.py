@@ -21,7 +21,7 @@ from app.api.payloads import (
     PictureOptions,
     Seed,
 )
-from app.api.points import NO_TIME, choose_method
+from app.api.points import NO_TIME, choose_method, with_error
 from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.images.pixels import squared_errors
@@ -162,7 +162,7 @@ async def encode(
     encoded = await model.encode(
         pictures, draws=options.draws, seed=seed or 0, labels=labels, deadline=deadline, method=method
     )
-    encoded = await model.with_error(encoded, pictures, labels=labels, deadline=deadline)
+    encoded = await with_error(encoded, pictures, model, labels, deadline)
     clusters, sorting = await _clusters(encoded, model, deadline)
     notes = [note | cluster for note, cluster in zip(label_notes(labels, len(pictures)), clusters, strict=True)]
     size = encoded.draws.size + encoded.mean.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,9 @@ from app.api.payloads import DirectionPoint, Displacement, ImagePoint, LatentPoi
 from app.api.service import Limits, not_offered
 from app.api.uploads import decode_picture, from_base64
 from app.errors import CapabilityNotOffered, FieldError, InvalidInput, RequestError, shorten
+from app.images.pixels import squared_errors
 from app.manifest import GraphRole
-from app.runtime.answers import EncodingMethod, Timing, together
+from app.runtime.answers import Encoded, EncodingMethod, Timing, together
 from app.runtime.inverting import encoding_roles
 from app.runtime.model import GenerativeModel
 from app.runtime.threads import in_thread
@@ -177,13 +178,28 @@ async def _encode(
         labels = _labels(chosen, model, label, encoding_roles(method))
         pictures = await in_thread(_decode, chosen, model, limits)
         encoded = await model.encode(pictures, labels=labels, deadline=deadline, method=method)
-        encoded = await model.with_error(encoded, pictures, labels=labels, deadline=deadline)
+        encoded = await with_error(encoded, pictures, model, labels, deadline)
         for index, leaf in enumerate(chosen):
             found[leaf.pointer] = encoded.mean[index]
             mse = None if encoded.mse is None else encoded.mse[index]
             said[leaf.pointer] = {"pointer": leaf.pointer, "method": method, "mse": mse}
         timings.append(encoded.timing)
     return found, together(*timings), [said[leaf.pointer] for leaf in leaves]
+
+
+async def with_error(
+    encoded: Encoded, pictures: NDArray[np.uint8], model: GenerativeModel, labels: Indices | None, deadline: float
+) -> Encoded:
+    """The same, and of a GAN the error of the means' images: its generator never learned to draw given pictures.
+
+    Unless it is known, or the generator would have to be told a class that nobody said.
+    """
+    told = labels is not None or not model.takes_label("latent_to_image")
+    if model.manifest.family != "gan" or encoded.mse is not None or not told:
+        return encoded
+    decoded = await model.decode(encoded.mean, labels=labels, deadline=deadline)
+    error = squared_errors(pictures, decoded.images)
+    return replace(encoded, mse=error, timing=together(encoded.timing, decoded.timing))
 
 
 def _method(leaf: _Leaf, model: GenerativeModel) -> EncodingMethod:

@@ -72,11 +72,14 @@ async function begin() {
 
 const refOf = ({ name, version }) => `${name}@${version}`;
 
-/** The model that most of the page works with; among equals that with the largest latent space. */
+/**
+ * The model that most of the page works with; among equals one with a density of its own, which no GAN has, and among
+ * these that with the largest latent space.
+ */
 function best(models) {
   const tools = ["sample", "encode", "score"];
-  const worth = ({ capabilities, latent }) =>
-    1e6 * tools.filter((tool) => capabilities.includes(tool)).length + latent.size;
+  const worth = ({ capabilities, latent, family }) =>
+    1e6 * tools.filter((tool) => capabilities.includes(tool)).length + 5e5 * (family !== "gan") + latent.size;
   return models.reduce((one, other) => (worth(other) > worth(one) ? other : one));
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from app.density.bounds import Bounds, Tally
 from app.density.outliers import OutlierDetector, Verdict
 from app.directions import Directions
 from app.errors import CapabilityNotOffered
-from app.images.pixels import observe, squared_errors, to_bytes
+from app.images.pixels import observe, to_bytes
 from app.latent.arithmetic import log_prior_nats
 from app.latent.noise import Stream, draw_labels, standard_normal
 from app.manifest import LABEL, GraphRole, Manifest
@@ -224,20 +223,6 @@ class GenerativeModel:
         outputs = {name: array.reshape(count, 1 + draws, size) for name, array in answer.outputs.items()}
         mean, scale = outputs.get("mean", outputs["latent"])[:, 0], outputs.get("scale")
         return Encoded(mean, None if scale is None else scale[:, 0], outputs["latent"][:, 1:], _timing(answer))
-
-    async def with_error(
-        self, encoded: Encoded, pictures: Bytes, *, labels: Labels | None = None, deadline: float | None = None
-    ) -> Encoded:
-        """The same, and of a GAN the error of the means' images: its generator never learned to draw given pictures.
-
-        Unless it is known, or the generator would have to be told a class that nobody said.
-        """
-        told = labels is not None or not self.takes_label("latent_to_image")
-        if self.manifest.family != "gan" or encoded.mse is not None or not told:
-            return encoded
-        decoded = await self.decode(encoded.mean, labels=labels, deadline=deadline)
-        error = squared_errors(pictures, decoded.images)
-        return replace(encoded, mse=error, timing=together(encoded.timing, decoded.timing))
 
     async def score(
         self,

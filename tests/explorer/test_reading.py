@@ -78,7 +78,7 @@ def test_sliders_change_lock_reset_and_are_undone(visit: Visitor) -> None:
     page = visit.opens()
     panel = visit.tool("Sliders")
     slider = panel.get_by_role("slider", name="Dimension").first
-    expect(panel.get_by_role("slider", name="Dimension")).to_have_count(4)
+    expect(panel.get_by_role("slider", name="Dimension")).to_have_count(8)
     manifest = page.request.get(f"{visit.address}/v1/models/mnist_vae").json()["manifest"]
     first = manifest["latent"]["active_dimensions"][0]
     expect(slider).to_have_accessible_name(f"Dimension {first}")
