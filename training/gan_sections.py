@@ -76,9 +76,9 @@ class GanInferenceConfig(Section):
 
 
 class GanTeachingConfig(ViewsConfig):
-    """What teaches a classifier beside labels and the game: it looks at views of pictures, which must agree."""
+    """What teaches a classifier beside the game: it looks at views of pictures of known class, and views must agree."""
 
-    agreement_weight: NotNegative = 1.0  # of holding a view to what the averaged classifier says of the picture,
+    agreement_weight: NotNegative = 1.0  # of holding a view to what the (averaged) classifier says of the picture,
     agreement_confidence: Share = 0.95  # where its largest probability is at least this,
     agreement_start: Share = 0.05  # from this share of the run on: it has to know something first
     even_classes: bool = False  # what it says is evened out first, so that on average it says each class as often
@@ -97,7 +97,7 @@ class GanConfig(Section):
     codes: Annotated[int, Field(ge=0)] = 0  # discovered: leading numbers of the latent that are to be found again too
     code_weight: PositiveFloat = 0.1  # discovered: of half their squared error
     labelled_batch: PositiveInt = 100  # semi_supervised: labelled pictures in a step, beside optimiser.batch_size
-    teaching: GanTeachingConfig | None = None  # semi_supervised: what else teaches; None: pictures as they are
+    teaching: GanTeachingConfig | None = None  # semi_supervised, discovered: what else teaches; None: pictures as such
     discriminator_noise: NotNegative = 0.0  # dense: standard deviation of noise on what each layer reads, in training
     generator_channels: PositiveInt = 64  # convolutional: channels at the last hidden side; doubled at each halving
     discriminator_channels: PositiveInt = 64
@@ -141,9 +141,11 @@ class GanConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _taught_where_labels_are_few(self) -> Self:
-        if self.teaching is not None and not self.learns_from_few_labels:
-            raise ValueError('teaching is of a classifier that learns from few labels: condition = "semi_supervised"')
+    def _taught_where_labels_are_few_or_none(self) -> Self:
+        if self.teaching is not None and self.condition not in ("semi_supervised", "discovered"):
+            raise ValueError(
+                'teaching is of a classifier with few labels or none: condition = "semi_supervised" or "discovered"'
+            )
         return self
 
     @model_validator(mode="after")

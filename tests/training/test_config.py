@@ -81,7 +81,7 @@ def test_round_trip_through_toml_keeps_every_value(tmp_path: Path) -> None:
             },
             "discriminator_hidden goes",
         ),
-        ({"model": {"family": "gan", "teaching": {}}}, "teaching is of a classifier that learns from few labels"),
+        ({"model": {"family": "gan", "teaching": {}}}, "teaching is of a classifier with few labels or none"),
         ({"model": {"family": "gan", "nets": "dense"}}, "dense nets have no batch norm"),
         (
             {"model": {"family": "gan", "penalty": {"r1": -1}}},

@@ -15,7 +15,7 @@ from training.gan.discriminator import Seen, Verdict
 from training.gan.objective import Game, feature_matching_loss
 from training.gan.penalties import clip_weights, dragan_penalty, r1_penalty, r2_penalty, wgan_gp_penalty
 from training.loops.gan_shown import Batch, Shown, StepDraws, generated, real_batch, shown
-from training.loops.gan_teaching import agreement_loss, must_agree, views_of
+from training.loops.gan_teaching import agreement_loss, must_agree, said_of, views_of
 from training.loops.gan_training import GanTraining
 from training.loops.schedule import Plan, learning_rate_factor, precision, set_learning_rate, step_generator, step_seed
 from training.nets.labels import Labels
@@ -97,12 +97,10 @@ def _update_discriminator(
     with precision(training.config.optimiser, training.device):
         of_real = _verdict(training, seen.real, seen.real_label)
         of_fake = _verdict(training, seen.fake, seen.fake_label)
-        of_told, agreed = _taught(training, draws, real, told)
+        known = _of_known_class(training, draws, seen, told) or [(of_real, seen.real_label), (of_fake, seen.fake_label)]
+        agreed = _agreed(training, draws, real, of_real)
     loss = played.discriminator_loss(of_real.logit, of_fake.logit).mean()
-    if told is None or of_told is None:
-        classes = _class_loss(training, (of_real, seen.real_label), (of_fake, seen.fake_label))
-    else:
-        classes = _class_loss(training, (of_told, told.label))
+    classes = _class_loss(training, *known)
     codes = _code_loss(training, of_fake, seen.latent)
     penalty = _penalty(training, draws, seen)
     norm = _descend(
@@ -126,17 +124,26 @@ def _update_discriminator(
     )
 
 
-def _taught(
-    training: GanTraining, draws: StepDraws, real: Batch, told: Batch | None
-) -> tuple[Verdict | None, Float[Tensor, ""] | None]:
-    """What a classifier says of the pictures whose labels are told, and the loss of views once they must agree."""
-    if told is None:
-        return None, None
-    of_told = _verdict(training, views_of(training, told.image, draws), None)
+def _of_known_class(
+    training: GanTraining, draws: StepDraws, seen: Shown, told: Batch | None
+) -> list[tuple[Verdict, Labels | None]]:
+    """What is said of the views that a classifier learns from, beside their classes; none where it has the game's own.
+
+    They are of the pictures whose labels are told, or of generated ones where classes are discovered.
+    """
+    if told is not None:
+        return [(_verdict(training, views_of(training, told.image, draws), None), told.label)]
+    if training.settings.teaching is None:
+        return []
+    return [(_verdict(training, views_of(training, seen.fake, draws), None), seen.fake_label)]
+
+
+def _agreed(training: GanTraining, draws: StepDraws, real: Batch, of_real: Verdict) -> Float[Tensor, ""] | None:
+    """The loss of views of real images once they must agree with what is said of the images; None before."""
     if not must_agree(training, draws):
-        return of_told, None
+        return None
     of_views = _verdict(training, views_of(training, real.image, draws), None)
-    return of_told, agreement_loss(training, real, of_views)
+    return agreement_loss(training, said_of(training, real.image, of_real), of_views)
 
 
 def _verdict(training: GanTraining, image: Seen, label: Labels | None) -> Verdict:
@@ -204,6 +211,9 @@ def _update_generator(training: GanTraining, played: Game, draws: StepDraws, rea
     matched = training.settings.objective.feature_matching
     with precision(training.config.optimiser, training.device):
         of_fake = of_real = _verdict(training, draws.views(fake.image), fake.label)
+        named = of_fake
+        if training.settings.condition == "discovered" and training.settings.teaching is not None:
+            named = _verdict(training, views_of(training, fake.image.float(), draws), None)
         if played.compares or matched:
             with torch.no_grad():
                 of_real = _verdict(training, draws.views(real.image), real.label)
@@ -212,7 +222,7 @@ def _update_generator(training: GanTraining, played: Game, draws: StepDraws, rea
     else:
         loss = played.generator_loss(of_real.logit, of_fake.logit).mean()
     # Few labels say nothing of what is generated: there the classes are the discriminator's alone.
-    classes = _class_loss(training, (of_fake, fake.label))
+    classes = _class_loss(training, (named, fake.label))
     codes = _code_loss(training, of_fake, fake.latent)
     norm = _descend(training, training.generator_optimiser, training.net.generator, _total(loss, classes, codes))
     return GeneratorStep(loss.detach(), norm, _kept(classes), _kept(codes))

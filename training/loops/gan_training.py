@@ -62,7 +62,7 @@ class GanTraining:
             _adam(net.discriminator, optimiser),
             WeightAverage(net.discriminator, optimiser.average_decay) if settings.learns_from_few_labels else None,
             None if net.encoder is None else WeightAverage(net.encoder, optimiser.average_decay),
-            EvenClasses(classes, device) if settings.teaching is not None and settings.teaching.even_classes else None,
+            _even_classes(net, settings, device),
         )
 
     @property
@@ -139,3 +139,10 @@ class GanTraining:
 def _adam(player: nn.Module, optimiser: OptimiserConfig) -> torch.optim.Adam:
     """Fused: one kernel for all weights, which on small nets saves some per cent of the whole step."""
     return torch.optim.Adam(player.parameters(), lr=optimiser.learning_rate, betas=optimiser.betas, fused=True)
+
+
+def _even_classes(net: GenerativeAdversarialNetwork, settings: GanConfig, device: torch.device) -> EvenClasses | None:
+    if settings.teaching is None or not settings.teaching.even_classes:
+        return None
+    assert net.discriminator.to_class is not None  # what is taught is a classifier
+    return EvenClasses(net.discriminator.to_class.out_features, device)

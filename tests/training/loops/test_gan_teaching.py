@@ -15,8 +15,8 @@ from training.config import DataConfig, RunConfig
 from training.data.datasets import DataSplits, load_splits
 from training.gan.discriminator import ConvolutionalDiscriminator
 from training.loops.gan_loop import train_gan
-from training.loops.gan_shown import Batch, StepDraws
-from training.loops.gan_teaching import agreement_loss, must_agree, views_of
+from training.loops.gan_shown import StepDraws
+from training.loops.gan_teaching import agreement_loss, must_agree, said_of, views_of
 from training.loops.gan_training import PIXELS, GanTraining
 from training.loops.run_folder import RunFolder
 from training.loops.schedule import step_generator
@@ -24,6 +24,13 @@ from training.loops.schedule import step_generator
 CPU = torch.device("cpu")
 STILL = {"shift_pixels": 0.0, "rotation_degrees": 0.0, "shear": 0.0, "stretch": 0.0}
 VIEWS = {"shift_pixels": 0.5, "rotation_degrees": 10.0, "shear": 0.1}
+
+FEW_LABELS = {
+    "condition": "semi_supervised",
+    "labelled_batch": 20,
+    "objective": {"kind": "non_saturating", "feature_matching": True},
+}
+DISCOVERED = {"condition": "discovered", "discovered_classes": 3, "objective": {"kind": "hinge"}}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +89,7 @@ def test_agreement_is_with_the_averaged_classifier_and_moves_the_other_alone(dig
     for parameter in teacher.parameters():
         parameter.mul_(1.5)
     said = student.verdict(image)
-    loss = agreement_loss(training, Batch(image, None), said)
+    loss = agreement_loss(training, said_of(training, image, said), said)
     told = torch.softmax(teacher.verdict(image).class_logits, dim=1).argmax(dim=1)
     assert said.class_logits is not None
     wanted = -2 * torch.log_softmax(said.class_logits, dim=1)[torch.arange(12), told].mean()
@@ -96,7 +103,8 @@ def test_agreement_is_with_the_averaged_classifier_and_moves_the_other_alone(dig
 def test_nothing_is_agreed_on_where_the_averaged_classifier_is_unsure(digits: DataSplits) -> None:
     training = _training({"agreement_confidence": 0.9})  # fresh nets are sure of nothing
     image = _images(digits, 12)
-    loss = agreement_loss(training, Batch(image, None), training.net.discriminator.verdict(image))
+    said = training.net.discriminator.verdict(image)
+    loss = agreement_loss(training, said_of(training, image, said), said)
     assert float(loss.detach()) == 0
 
 
@@ -115,32 +123,65 @@ def test_a_run_learns_from_few_labels_and_says_when_views_began_to_agree(digits:
     assert steps == [step for step in players if step > players[-1] / 2]
 
 
+def test_where_classes_are_discovered_views_agree_with_what_the_same_net_says(digits: DataSplits) -> None:
+    training = GanTraining.start(_config({"agreement_confidence": 0.0}, condition=DISCOVERED), CPU, classes=10)
+    image = _images(digits, 12)
+    of_image = training.net.discriminator.verdict(image)
+    said = said_of(training, image, of_image)
+    assert of_image.class_logits is not None
+    assert not said.requires_grad
+    torch.testing.assert_close(said, of_image.class_logits.detach())
+    assert training.net.discriminator.training  # asking it did not take it out of training
+    of_views = training.net.discriminator.verdict(image.flip(0))
+    agreement_loss(training, said, of_views).backward()
+    assert training.net.discriminator.to_class is not None
+    assert training.net.discriminator.to_class.weight.grad is not None
+
+
+def test_classes_to_discover_are_evened_out_over_as_many() -> None:
+    teaching = {"even_classes": True}
+    training = GanTraining.start(_config(teaching, condition=DISCOVERED), CPU, classes=10)
+    assert training.even_classes is not None
+    assert training.even_classes.shares.shape == (3,)
+
+
+def test_discovered_classes_have_to_be_found_in_views(tmp_path: Path) -> None:
+    """What a view loses cannot be what a class is: two runs of one seed, one of whose views are black pictures."""
+    unlabelled, last = load_splits(DataConfig(set="digits", size=8)), {}
+    for name, views in (("still", STILL), ("gone", STILL | {"shift_pixels": 1000.0})):
+        config = _config(views | {"agreement_weight": 0.0}, epochs=20, condition=DISCOVERED)
+        (tmp_path / name).mkdir()
+        train_gan(config, unlabelled, RunFolder(tmp_path / name), device=CPU, resume=False, progress=False)
+        recorded = [json.loads(line) for line in (tmp_path / name / "journal.jsonl").read_text().splitlines()]
+        last[name] = [line["generator_class_loss"] for line in recorded if "generator_class_loss" in line][-1]
+    assert last["still"] < 0.2
+    assert last["gone"] > 0.9  # guessing one of three has log 3
+
+
 def test_hidden_layer_stands_before_the_logits() -> None:
     discriminator = ConvolutionalDiscriminator(8, 1, 4, hidden=7)
     verdict = discriminator.verdict(torch.rand(3, 1, 8, 8))
     assert (verdict.features.shape, verdict.logit.shape) == ((3, 7), (3,))
 
 
-def _config(teaching: dict[str, Any] | None, *, epochs: int = 1) -> RunConfig:
+def _config(teaching: dict[str, Any] | None, *, epochs: int = 1, condition: dict[str, Any] = FEW_LABELS) -> RunConfig:
     model = {
         "family": "gan",
         "latent_size": 6,
         "generator_channels": 4,
         "discriminator_channels": 8,
         "discriminator_hidden": 32,
-        "condition": "semi_supervised",
-        "labelled_batch": 20,
         "generator_batch_norm": True,
         "discriminator_batch_norm": False,
-        "objective": {"kind": "non_saturating", "feature_matching": True},
+        **condition,
         **({} if teaching is None else {"teaching": teaching}),
     }
     return RunConfig.model_validate(
         {
-            "name": "tiny_sgan",
-            "title": "A tiny SGAN",
+            "name": "tiny_taught_gan",
+            "title": "A tiny GAN that is taught",
             "seed": 3,
-            "data": {"set": "digits", "size": 8, "labelled_images": 50},
+            "data": {"set": "digits", "size": 8} | ({"labelled_images": 50} if condition is FEW_LABELS else {}),
             "model": model,
             "optimiser": {
                 "epochs": epochs,
