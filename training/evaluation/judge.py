@@ -119,9 +119,12 @@ def known_judge(config: DataConfig, data: DataSplits, data_dir: Path) -> Judge |
 
 
 def committed_card(config: DataConfig) -> Path | None:
-    """Where the judge of a named set lies, committed: it is of grey pictures of the set's own size."""
-    own_size = {"mnist": 28, "fashion_mnist": 28, "digits": 8}.get(config.set)
-    if (config.size, config.channels) != (own_size, 1):
+    """Where the judge of a named set lies, committed: of pictures of its side and channels, and of no others.
+
+    That of emoji is of those that have skin tones.
+    """
+    own = {"mnist": (28, 1), "fashion_mnist": (28, 1), "digits": (8, 1), "emoji": (64, 3)}.get(config.set)
+    if (config.size, config.channels) != own or (config.set == "emoji" and config.leave_out_classes != (0,)):
         return None
     return COMMITTED / f"{config.set}.json"
 

@@ -26,14 +26,21 @@ def digits() -> DataSplits:
     return load_scikit_digits(DataConfig(set="digits", size=8))
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "digits"])
-def test_committed_judges_are_what_their_cards_say(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "classes", "shape"),
+    [
+        ("mnist", 10, (1, 28, 28)),
+        ("fashion_mnist", 10, (1, 28, 28)),
+        ("digits", 10, (1, 8, 8)),
+        ("emoji", 25, (3, 64, 64)),
+    ],
+)
+def test_committed_judges_are_what_their_cards_say(name: str, classes: int, shape: tuple[int, int, int]) -> None:
     judge = Judge.open(COMMITTED / f"{name}.json")
     assert judge.card.name == name
-    assert len(judge.card.classes) == 10
-    side, channels = (8 if name == "digits" else 28), 1
-    assert judge.card.graph.inputs[0].shape[1:] == (channels, side, side)
-    assert (COMMITTED / f"{name}.onnx").stat().st_size < 500_000
+    assert len(judge.card.classes) == classes
+    assert judge.card.graph.inputs[0].shape[1:] == shape
+    assert (COMMITTED / f"{name}.onnx").stat().st_size < 700_000
     defaults = json.loads(json.dumps(JudgeConfig().__dict__))
     assert json.loads((COMMITTED / f"{name}.json").read_text())["settings"] == defaults
 
@@ -82,6 +89,13 @@ def test_judge_is_the_committed_one_or_the_one_made_for_the_data(digits: DataSpl
         find_judge(larger, resized, tmp_path)
     write_judge(train_judge(resized, QUICK), resized, QUICK, kept_card(resized, tmp_path))
     assert find_judge(larger, resized, tmp_path).card.data_sha256 == resized.sha256
+
+
+def test_judge_of_emoji_is_of_those_with_skin_tones() -> None:
+    emoji = DataConfig(set="emoji", size=64, channels=3, leave_out_classes=(0,))
+    assert committed_card(emoji) == COMMITTED / "emoji.json"
+    assert committed_card(emoji.model_copy(update={"leave_out_classes": ()})) is None
+    assert committed_card(emoji.model_copy(update={"size": 32})) is None
 
 
 def test_judge_needs_classes(digits: DataSplits) -> None:
