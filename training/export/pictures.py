@@ -16,8 +16,11 @@ from training.evaluation.latent_map import MOST_POINTS, draw_codes_beside_prior,
 from training.evaluation.published import PublishedGraphs, subset
 
 PREVIEW_PICTURES = 64
+PREVIEW_PIXELS = 64 * 48 * 48
+"""Fewer pictures where they are larger: a preview is looked at, and not to weigh as much as a graph."""
+
 PREVIEW_CLASSES = 10
-PAIR_COLUMNS = 8
+COLUMNS = 8
 
 
 def write_pictures(manifest: Manifest, graphs: PublishedGraphs, data: DataSplits, folder: Path) -> None:
@@ -47,11 +50,13 @@ def _preview(manifest: Manifest, graphs: PublishedGraphs, data: DataSplits) -> N
         return contact_sheet(pairs.reshape(-1, *pictures.shape[1:]))
     columns = min(len(manifest.classes), PREVIEW_CLASSES) if manifest.conditional_roles else 0
     if not columns:
-        return contact_sheet(graphs.sample(PREVIEW_PICTURES, latent_size=size))
+        height, width = manifest.image.height, manifest.image.width
+        count = PREVIEW_PICTURES if PREVIEW_PICTURES * height * width <= PREVIEW_PIXELS else PREVIEW_PICTURES // 2
+        return contact_sheet(graphs.sample(count, latent_size=size), columns=COLUMNS)
     labels = np.tile(np.arange(columns), PREVIEW_PICTURES // columns)
     if manifest.classes[0] == ORIGINAL:
         latents = graphs.prior_latents(len(labels) // columns, latent_size=size)
-        return contact_sheet(graphs.decode(latents.repeat(columns, axis=0), labels), columns=PAIR_COLUMNS)
+        return contact_sheet(graphs.decode(latents.repeat(columns, axis=0), labels), columns=COLUMNS)
     return contact_sheet(graphs.sample(len(labels), latent_size=size, labels=labels), columns=columns)
 
 

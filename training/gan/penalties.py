@@ -57,13 +57,13 @@ def dragan_penalty(critic: Critic, real: Images, noise: Images) -> PerExample:
 
 
 def clip_weights(net: nn.Module, bound: float) -> None:
-    """Bring every number of linear and convolutional layers within ± `bound`, in place (Arjovsky et al. 2017).
+    """Bring every number of layers, embeddings of classes too, within ± `bound`, in place (Arjovsky et al. 2017).
 
     Norms are left alone: their gains of 1 would be clipped to next to nothing.
     """
     with torch.no_grad():
         for layer in net.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
+            if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
                 for parameter in layer.parameters():
                     parameter.clamp_(-bound, bound)
 
