@@ -220,9 +220,7 @@ def _add_experiment_options(train: argparse.ArgumentParser) -> None:
 
 
 def _add_synthesis_options(synthesise: argparse.ArgumentParser) -> None:
-    synthesise.add_argument(
-        "version_folder", type=Path, metavar="VERSION", help="such as models/mnist_m1_m2_100/1"
-    )
+    synthesise.add_argument("version_folder", type=Path, metavar="VERSION", help="such as models/mnist_m1_m2_100/1")
     synthesise.add_argument("--count", type=int, required=True, help="pictures in all; the classes take turns")
     synthesise.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="new or empty; a subfolder a class"
