@@ -55,9 +55,8 @@ def test_generator_without_batch_norm_answers_each_latent_alone() -> None:
 def test_spectral_norm_brings_every_layers_largest_singular_value_to_one() -> None:
     torch.manual_seed(0)
     discriminator = ConvolutionalDiscriminator(16, 3, 8, spectral_norm=True)
-    for _ in range(
-        300
-    ):  # singular values may lie close together; each forward pass in training refines the estimate by one power iteration
+    # Each forward pass in training refines the estimate by one power iteration; singular values may lie close together.
+    for _ in range(300):
         discriminator(torch.rand(2, 3, 16, 16))
     discriminator.eval()
     for layer in _weighted(discriminator):
