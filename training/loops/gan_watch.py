@@ -17,7 +17,9 @@ from torch import Tensor
 
 from app.images.pixels import to_bytes, to_floats
 from training.data.datasets import DataSplits
-from training.evaluation.judge import Judge
+from training.evaluation.judge import Judge, Seen
+from training.evaluation.kernel_distance import kernel_distance
+from training.evaluation.quality import KERNEL_UNIT
 from training.gan.generator import Generator
 from training.loops.gan_shown import judged, reconstructed
 from training.loops.gan_training import PIXELS, GanTraining
@@ -46,20 +48,20 @@ class Sighting(NamedTuple):
 
 @dataclass(frozen=True)
 class Watch:
-    """Held-out pictures: how diverse they are and, by a judge if there is one, of how many classes."""
+    """Held-out pictures: how diverse they are and, if there is a judge, what it sees in them."""
 
     pictures: Pictures
     labels: Int64[np.ndarray, " n"] | None
     diversity: float
     judge: Judge | None
-    classes: float | None
+    seen: Seen | None
 
     @classmethod
     def of(cls, data: DataSplits, judge: Judge | None) -> Self:
         """The first validation pictures: always the same ones."""
         images = data.validation.take(np.arange(min(WATCHED, len(data.validation))))
-        classes = None if judge is None else effective_classes(judge.look_at(images.pictures).classes)
-        return cls(images.pictures, images.labels, diversity(images.pictures), judge, classes)
+        seen = None if judge is None else judge.look_at(images.pictures)
+        return cls(images.pictures, images.labels, diversity(images.pictures), judge, seen)
 
     def look(self, training: GanTraining) -> Sighting:
         """Look at samples of the averaged generator; what they are of is known where there is a judge."""
@@ -73,8 +75,11 @@ class Watch:
             numbers["validation_reconstruction_mse"] = self._reconstruction_error(training)
         if training.settings.condition in ("auxiliary", "semi_supervised") and self.labels is not None:
             numbers["validation_error_percent"] = 100 * self._classification_error(training)
-        if self.judge is not None and self.classes is not None:
-            numbers["classes"] = effective_classes(self.judge.look_at(samples).classes) / self.classes
+        if self.judge is not None and self.seen is not None:
+            drawn = self.judge.look_at(samples)
+            numbers["classes"] = effective_classes(drawn.classes) / effective_classes(self.seen.classes)
+            distance = kernel_distance(drawn.features, self.seen.features)
+            numbers["validation_kernel_distance"] = distance.mean / KERNEL_UNIT
         return Sighting(numbers, list(_warnings(training, numbers)))
 
     def _latents(self, training: GanTraining) -> Float[Tensor, "n latent"]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial import KDTree
 
@@ -108,6 +109,9 @@ def test_pictures_as_diverse_as_the_data_are_not_called_a_collapse(digits: DataS
     assert sighting.warnings == []
     assert sighting.numbers["diversity"] == pytest.approx(1, abs=0.15)
     assert sighting.numbers["classes"] == pytest.approx(1, abs=0.1)
+    features = [judge.look_at(pictures).features.astype(np.float64) for pictures in (drawn, watch.pictures)]
+    expected = 1000 * _squared_mmd(*features)
+    assert sighting.numbers["validation_kernel_distance"] == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
 def test_grids_of_the_same_noise_become_an_animation(digits: DataSplits, tmp_path: Path) -> None:
@@ -129,6 +133,16 @@ def test_conditional_models_are_watched_under_the_classes_of_the_pictures(
     numbers = Watch.of(digits, judge).look(training).numbers
     assert all(np.isfinite(value) for value in numbers.values())
     assert training.net.discriminator.training
+
+
+def _squared_mmd(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """The unbiased estimate under (⟨a, b⟩ / d + 1)³: Bińkowski et al. 2018, section 4."""
+
+    def mean_kernel(a: NDArray[np.float64], b: NDArray[np.float64], *, same: bool) -> float:
+        kernel = (a @ b.T / a.shape[1] + 1) ** 3
+        return float((kernel.sum() - np.trace(kernel)) / (len(a) * (len(a) - 1)) if same else kernel.mean())
+
+    return mean_kernel(x, x, same=True) + mean_kernel(y, y, same=True) - 2 * mean_kernel(x, y, same=False)
 
 
 def _train(config: RunConfig, digits: DataSplits, folder: Path, judge: Judge | None) -> Any:
