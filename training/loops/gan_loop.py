@@ -63,8 +63,7 @@ def train_gan(
             if _is_recorded(training):
                 journal.record(training.step, {**_as_floats(numbers), "images_per_s": speed.read()})
             if selection and _is_looked_at(training, plan):
-                samples = sample_pictures(training, selection.indices)
-                journal.record(training.step, selection.look(training.step, training.averaged_weights(), samples))
+                journal.record(training.step, _compared(training, selection))
             if training.step % plan.steps_per_epoch == 0:
                 _end_of_epoch(training, plan, watch, run, journal)
             training.train_seconds += clock.lap()
@@ -97,6 +96,16 @@ def _selection(training: GanTraining, data: DataSplits, run: RunFolder, judge: J
         return None
     images = training.settings.selection.images
     return Selection(judge, data.validation, run.best_file, images=images, done_steps=training.step)
+
+
+def _compared(training: GanTraining, selection: Selection) -> dict[str, float]:
+    """Have the averaged weights looked at, and those that the last step left; numbers to record."""
+    numbers: dict[str, float] = {}
+    for averaged in (True, False):
+        samples = sample_pictures(training, selection.indices, averaged=averaged)
+        weights = training.weights_to_publish(averaged=averaged)
+        numbers |= selection.look(training.step, weights, samples, averaged=averaged)
+    return numbers
 
 
 def _is_looked_at(training: GanTraining, plan: Plan) -> bool:

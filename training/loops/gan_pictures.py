@@ -10,6 +10,7 @@ from torch import Tensor
 
 from app.images.pixels import to_bytes, to_floats
 from app.latent.noise import standard_normal
+from training.gan.generator import Generator
 from training.loops.gan_shown import reconstructed
 from training.loops.gan_training import PIXELS, GanTraining
 from training.loops.run_folder import RunFolder
@@ -43,14 +44,21 @@ def draw_reconstructions(training: GanTraining, run: RunFolder, epoch: int, pict
 
 
 @torch.no_grad()
-def sample_pictures(training: GanTraining, indices: range) -> NDArray[np.uint8]:
-    """The pictures (N, H, W, C) of the noise behind the service's samples for the run's seed, as the average stands.
+def sample_pictures(training: GanTraining, indices: range, *, averaged: bool = True) -> NDArray[np.uint8]:
+    """The pictures (N, H, W, C) of the noise behind the service's samples for the run's seed.
 
-    Of a conditional model the classes take turns.
+    By the average as it stands, or by the generator itself as it answers outside training. Of a conditional model the
+    classes take turns.
     """
     noise = torch.from_numpy(standard_normal(training.config.seed, indices, training.settings.latent_size))
     classes = training.net.classes
-    return _drawn(training, noise, torch.arange(len(noise)) % classes if classes else None)
+    labels = torch.arange(len(noise)) % classes if classes else None
+    if averaged:
+        return _drawn(training, noise, labels)
+    generator = training.net.generator.eval()
+    pictures = _drawn(training, noise, labels, generator)
+    generator.train()
+    return pictures
 
 
 @torch.no_grad()
@@ -62,10 +70,13 @@ def coupled_pictures(training: GanTraining, indices: range) -> NDArray[np.uint8]
 
 
 def _drawn(
-    training: GanTraining, noise: Float[Tensor, "n latent"], labels: Int64[Tensor, " n"] | None
+    training: GanTraining,
+    noise: Float[Tensor, "n latent"],
+    labels: Int64[Tensor, " n"] | None,
+    generator: Generator | None = None,
 ) -> NDArray[np.uint8]:
-    images = []
+    draw, images = generator or training.average.average, []
     for rows in torch.arange(len(noise)).split(AT_ONCE):
         label = None if labels is None else labels[rows].to(training.device)
-        images.append(training.average.average(noise[rows].to(training.device), label).cpu().numpy())
+        images.append(draw(noise[rows].to(training.device), label).cpu().numpy())
     return to_bytes(np.concatenate(images), PIXELS)

@@ -121,12 +121,12 @@ class GanTraining:
             self.average.average, self.published_discriminator, self.published_encoder
         ).eval()
 
-    def averaged_weights(self) -> Checkpoint:
-        """Those of `averaged`, while the nets go on training: that puts the discriminator into its other mode."""
+    def weights_to_publish(self, *, averaged: bool) -> Checkpoint:
+        """Those of `averaged`, or with the generator and the encoder as they are now, while the nets go on training."""
         players = {
-            "generator": self.average.average,
+            "generator": self.average.average if averaged else self.net.generator,
             "discriminator": self.published_discriminator,
-            "encoder": self.published_encoder,
+            "encoder": self.published_encoder if averaged else self.net.encoder,
         }
         return {
             f"{player}.{name}": weight

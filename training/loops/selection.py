@@ -1,8 +1,9 @@
 """Which of a run's weights are published: those whose samples came nearest to held-out images.
 
-A GAN's losses do not say how good it is, and its last weights need not be its best. Now and then its samples are set
-against validation images by their kernel distance, in the features of a frozen classifier, and the best weights so far
-are kept in a file of their own. The samples are of the same latents every time: what changes is the generator.
+A GAN's losses do not say how good it is, and neither its last weights nor its averaged ones need be its best. Now and
+then samples of both are set against validation images by their kernel distance, in the features of a frozen classifier,
+and the best weights so far are kept in a file of their own. The samples are of the same latents every time: what
+changes is the generator.
 """
 
 from __future__ import annotations
@@ -40,19 +41,22 @@ class Selected:
     """The first digits of its sha256."""
     images: int
     """That were compared with as many held-out ones."""
+    averaged: bool = True
+    """Over the steps until then; otherwise they are what that step left."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `Selection` kept."""
         state = load_checkpoint(path)
         distance = Average(state["kernel_distance"], state["standard_error"])
-        return cls(state["weights"], state["step"], distance, state["judge"], state["images"])
+        return cls(state["weights"], state["step"], distance, state["judge"], state["images"], state["averaged"])
 
     def metric(self, steps: int) -> Metric:
         """Why these weights, of a run of so many steps, are published."""
         distance = Average(self.distance.mean / KERNEL_UNIT, self.distance.standard_error / KERNEL_UNIT)
         protocol = (
-            f"step {self.step:,} of {steps:,}, the least of all that were looked at and so rather too little; "
+            f"the {'averaged' if self.averaged else 'unaveraged'} weights at step {self.step:,} of {steps:,}, the "
+            "least of all that were looked at and so rather too little; "
             f"{self.images:,} samples against as many validation images"
         )
         return as_metric(distance, f"10⁻³ KID-{self.judge}", protocol)
@@ -60,9 +64,8 @@ class Selected:
     def save(self, path: Path) -> None:
         """Replace the file in one step."""
         numbers = {"kernel_distance": self.distance.mean, "standard_error": self.distance.standard_error}
-        save_checkpoint(
-            path, {"weights": self.weights, "step": self.step, "judge": self.judge, "images": self.images, **numbers}
-        )
+        said = {"step": self.step, "averaged": self.averaged, "judge": self.judge, "images": self.images}
+        save_checkpoint(path, {"weights": self.weights, **said, **numbers})
 
 
 class Selection:
@@ -83,7 +86,9 @@ class Selection:
         """Of the samples: their latents are `standard_normal(seed, indices, …)`."""
         return range(FIRST_INDEX, FIRST_INDEX + self.images)
 
-    def look(self, step: int, weights: Checkpoint, samples: UInt8[np.ndarray, "n h w c"]) -> dict[str, float]:
+    def look(
+        self, step: int, weights: Checkpoint, samples: UInt8[np.ndarray, "n h w c"], *, averaged: bool = True
+    ) -> dict[str, float]:
         """Judge the samples of `weights` after `step` steps, and keep them if none were better; numbers to record.
 
         The distance may be negative: it has no bias.
@@ -91,8 +96,9 @@ class Selection:
         found = kernel_distance(self._judge.look_at(samples).features, self._real)
         if found.mean < self._least:
             self._least = found.mean
-            Selected(weights, step, found, self._judge.code, self.images).save(self._path)
-        return {"kernel_distance": found.mean, "kernel_distance_error": found.standard_error}
+            Selected(weights, step, found, self._judge.code, self.images, averaged).save(self._path)
+        name = "kernel_distance" if averaged else "raw_kernel_distance"
+        return {name: found.mean, f"{name}_error": found.standard_error}
 
 
 def _least_until(path: Path, step: int) -> float:

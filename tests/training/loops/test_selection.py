@@ -44,7 +44,7 @@ def test_weights_behind_the_nearest_samples_are_kept(digits: DataSplits, judge: 
     assert found[1] == min(found)
     kept = Selected.load(tmp_path / "best.pt")
     assert (kept.step, kept.judge, kept.images) == (20, judge.code, 270)
-    assert kept.metric(40).protocol.startswith("step 20 of 40, ")
+    assert kept.metric(40).protocol.startswith("the averaged weights at step 20 of 40, ")
     assert kept.metric(40).value == pytest.approx(1000 * found[1], abs=1e-5)
     assert torch.equal(kept.weights["weight"], torch.tensor([[20.0]]))
     assert kept.distance.mean == found[1]
