@@ -38,7 +38,7 @@ from training.measuring import known_jury
 
 EXPERIMENTS = Path(__file__).parents[1] / "training" / "experiments"
 MEMBERS = (
-    *("dense_gan", "dcgan", "lsgan", "wgan", "wgan_gp", "bgan", "relativistic_gan"),
+    *("dense_gan", "dcgan", "lsgan", "wgan", "wgan_gp", "bgan", "relativistic_gan", "gan"),
     *("cgan", "acgan", "infogan", "sgan_100", "cogan", "bigan", "aae"),
 )
 STACKED = "stacked_mnist_gan"

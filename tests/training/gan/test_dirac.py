@@ -14,10 +14,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from training.gan.objective import game
-from training.gan.penalties import dragan_penalty, r1_penalty, r2_penalty, wgan_gp_penalty
+from training.gan.penalties import clip_weights, dragan_penalty, r1_penalty, r2_penalty, wgan_gp_penalty
 from training.gan_sections import GanObjectiveKind
 
 START = (0.6, 0.6)
@@ -102,6 +103,67 @@ def test_zero_sum_games_go_round_the_solution(kind: GanObjectiveKind) -> None:
     np.testing.assert_allclose(_distances(kind), math.hypot(*START), rtol=1e-3)
 
 
+def _steps(kind: GanObjectiveKind, size: float, count: int, *, taking_turns: bool) -> NDArray[np.float64]:
+    """How far from the solution after each of so many steps, of both players at once or of one after the other."""
+    field = _field(kind, "none", QUIET)
+    state, found = np.array(START), []
+    for _ in range(count):
+        if taking_turns:
+            state[1] += size * field(0, state)[1]
+            state[0] += size * field(0, state)[0]
+        else:
+            state = state + size * np.array(field(0, state))
+        found.append(np.hypot(*state))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("kind", CYCLING)
+def test_games_that_go_round_diverge_in_simultaneous_steps(kind: GanObjectiveKind) -> None:
+    """Eigenvalues 1 ± i h f'(0) lie outside the unit circle (Mescheder et al. 2018, section 2)."""
+    assert _steps(kind, 0.2, 100, taking_turns=False)[-1] > 1.1 * math.hypot(*START)
+
+
+def test_linear_game_diverges_by_the_same_factor_every_step_unless_players_take_turns() -> None:
+    size, start = 0.2, math.hypot(*START)
+    grown = start * np.sqrt(1 + size**2) ** np.arange(1, 101)
+    np.testing.assert_allclose(_steps("wasserstein", size, 100, taking_turns=False), grown, rtol=1e-9)
+    # taking turns, θ² + ψ² ± h θ ψ stays what it is: an ellipse between these two circles
+    around = _steps("wasserstein", size, 1000, taking_turns=True)
+    spread = math.sqrt((1 + size / 2) / (1 - size / 2))
+    assert start / spread <= around.min()
+    assert around.max() <= start * spread
+    assert around[-500:].max() > 0.9 * start
+
+
+def test_clipped_weight_goes_round_the_largest_circle_within_its_bounds() -> None:
+    played, bound, size = game("wasserstein"), 0.3, 0.02
+    critic, theta = nn.Linear(1, 1, bias=False), torch.tensor([[START[0]]], requires_grad=True)
+    nn.init.constant_(critic.weight, START[1])
+    path = []
+    for _ in range(6000):
+        logits = critic(torch.zeros(1, 1)), critic(theta)
+        (by_theta,) = torch.autograd.grad(played.generator_loss(*logits).mean(), theta, retain_graph=True)
+        (by_psi,) = torch.autograd.grad(played.discriminator_loss(*logits).mean(), critic.weight)
+        with torch.no_grad():
+            theta -= size * by_theta
+            critic.weight -= size * by_psi
+        clip_weights(critic, bound)
+        path.append((theta.item(), critic.weight.item()))
+    last = np.abs(np.array(path[-1000:])).max(axis=0)
+    np.testing.assert_allclose(last, bound, rtol=0.1)
+
+
+def test_normalised_weight_has_no_slope_left_to_learn() -> None:
+    """All that spectral norm leaves of one weight is its sign: this game cannot say what it does for a net."""
+    critic = parametrizations.spectral_norm(nn.Linear(1, 1, bias=False))
+    (weight,) = critic.parameters()
+    theta = torch.tensor([[START[0]]])
+    assert abs(critic(theta).item()) == pytest.approx(START[0])
+    loss = game("wasserstein").discriminator_loss(critic(torch.zeros(1, 1)), critic(theta)).mean()
+    (by_weight,) = torch.autograd.grad(loss, weight)
+    assert by_weight.item() == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize("kind", SPIRALLING)
 def test_games_that_are_not_zero_sum_creep_inwards_without_arriving(kind: GanObjectiveKind) -> None:
     start, middle, end = _distances(kind)
@@ -115,7 +177,7 @@ def test_zero_centred_penalties_make_every_game_arrive(kind: GanObjectiveKind, p
 
 
 @pytest.mark.parametrize("penalty", ["wgan_gp", "dragan"])
-@pytest.mark.parametrize("kind", ["minimax", "wasserstein", "non_saturating"])
+@pytest.mark.parametrize("kind", [*CYCLING, *SPIRALLING, "boundary_seeking"])
 def test_one_centred_penalties_keep_the_discriminator_from_coming_to_rest(kind: GanObjectiveKind, penalty: str) -> None:
     _, middle, end = _distances(kind, penalty)
     assert min(middle, end) > 0.3
