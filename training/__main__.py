@@ -300,6 +300,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.arithmetic:
         print(arithmetic_report(graphs, data))
         return 0
+    if options.refine is not None and not options.quality:
+        raise ConfigError("--refine says of which samples --quality speaks: give both")
     if options.quality:
         found = quality(subject, options)
     elif options.inversion:

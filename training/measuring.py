@@ -20,6 +20,7 @@ from training.evaluation.modes import STACKED_SAMPLES, stacked_modes
 from training.evaluation.published import PublishedGraphs, read_manifest, subset
 from training.evaluation.quality import SAMPLES, Jury, Samples
 from training.evaluation.realism import calibration_error
+from training.evaluation.refinement import refined
 from training.export.judge import write_judge
 from training.gan_sections import GanConfig
 from training.loops.judge_loop import JudgeConfig, train_judge
@@ -73,6 +74,12 @@ def add_quality_options(evaluate: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead: how good its samples are: distances from test images, coverage, classes, copies",
     )
+    evaluate.add_argument(
+        "--refine",
+        type=int,
+        metavar="K",
+        help="with --quality: of samples that the discriminator chose among K proposals, and how many it accepted",
+    )
     _add_judge_file(evaluate)
 
 
@@ -108,13 +115,17 @@ def make_judge(options: argparse.Namespace) -> int:
 
 
 def quality(subject: Subject, options: argparse.Namespace) -> dict[str, Metric]:
-    """How good a version's samples are; of stacked MNIST, which of its thousand classes they cover."""
+    """How good a version's samples are, as they are or refined; of stacked MNIST, which of its classes they cover."""
     if subject.config.data.set == "stacked_mnist":
         judge = Judge.open(options.judge or COMMITTED / "mnist.json")
         train = subset(subject.data.train, options.images or STACKED_SAMPLES)
         return stacked_modes(judge, Samples.of(subject.graphs, subject.manifest, train).pictures, train)
     jury = _jury(subject.config, options)
-    return jury.quality(Samples.of(subject.graphs, subject.manifest, jury.train))
+    samples = Samples.of(subject.graphs, subject.manifest, jury.train)
+    if options.refine is None:
+        return jury.quality(samples)
+    samples, acceptance = refined(subject.graphs, subject.manifest, samples, options.refine)
+    return acceptance | jury.quality(samples)
 
 
 def realism_again(subject: Subject) -> dict[str, Metric]:
