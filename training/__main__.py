@@ -1,4 +1,4 @@
-"""`python -m training COMMAND`: train, fit-density, fit-encoder, publish, trim, export, evaluate, outliers, doctor."""
+"""`python -m training COMMAND`: `--help` lists the commands, from `train` and `publish` to `doctor`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ from training.measuring import (
     realism_again,
     watching_judge,
 )
+from training.naming import add_naming_options, name_directions
 from training.nets.adjoint import NoAdjoint
 from training.trimming import add_trim_options, trim_version
 
@@ -106,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the graphs go")
     trimmed = _command(commands, "trim", trim_version, "make a published version smaller, by what it can do without")
     add_trim_options(trimmed)
+    named = _command(commands, "directions", name_directions, "give a published version named directions")
+    add_naming_options(named)
     evaluate = _command(commands, "evaluate", _evaluate, "measure a published version again, from its files alone")
     _add_evaluation_options(evaluate)
     synthesise = _command(commands, "synthesise", _synthesise, "write a labelled image folder from a conditional model")
@@ -131,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="the model repository (default: models)"
     )
-    for command in (train, fit, encoder, publish, evaluate, outliers, synthesise, compare, judge, doctor):
+    for command in (train, fit, encoder, publish, named, evaluate, outliers, synthesise, compare, judge, doctor):
         command.add_argument(
             "--data-dir", type=Path, help="where data sets are kept (default: $LATENTSERVE_DATA_DIR, or data)"
         )

@@ -18,6 +18,7 @@ from training.evaluation.outliers import calibrate_outliers
 from training.evaluation.published import PublishedGraphs, active_dimensions, calibration, measure
 from training.evaluation.quality import Jury, Samples
 from training.evaluation.realism import calibrate_realism, calibration_error
+from training.export.first_layer import first_layer
 from training.export.golden import golden_case
 from training.export.graphs import Graph
 from training.export.invariance import SAMPLING_ROLES, check_invariance
@@ -117,7 +118,7 @@ def _measured(manifest: Manifest, graphs: PublishedGraphs, run: TrainedRun, data
     if "image_to_realism" in manifest.roles:
         updates["realism"] = realism = calibrate_realism(graphs, run.config, data)
         metrics |= calibration_error(graphs, realism, run.config, data)
-    if found := find_directions(graphs, manifest, data, run.first_layer):
+    if found := find_directions(graphs, manifest, data, first_layer(manifest, staged)):
         sha256 = _write(staged / DIRECTIONS_FILE, found.model_dump_json().encode())
         updates["directions"] = DirectionsFile(file=DIRECTIONS_FILE, sha256=sha256)
     return manifest.model_copy(update={**updates, "metrics": metrics})

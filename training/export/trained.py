@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from app.manifest import ImageSpace, LatentSpace, Likelihood, PixelRange
@@ -141,18 +139,6 @@ class TrainedRun:
         """How often each class is drawn: as in the data, or discovered ones evenly."""
         count = len(self.classes)
         return self.provenance.class_probabilities if self.classes == self.provenance.classes else (1 / count,) * count
-
-    @property
-    def first_layer(self) -> NDArray[np.float64] | None:
-        """What the decoder's first layer multiplies latents by, (features, D); None where no one layer reads them."""
-        net: nn.Module | None = self.model.generator if isinstance(self.model, GenerativeAdversarialNetwork) else None
-        if isinstance(self.model, Autoencoder):
-            net = self.model.decoder
-        elif self.vae is not None and not self.latent_space.layers:
-            net = self.vae.decoder
-        first = next((part for part in net.modules() if isinstance(part, nn.Linear)), None) if net else None
-        size = self.config.model.latent_size
-        return None if first is None else first.weight.detach().double().numpy()[:, :size]
 
     def graphs(self) -> list[Graph]:
         """The model's graphs, ready to export."""
