@@ -10,7 +10,7 @@ from training.export.trimming import SPARE, trim
 
 def add_trim_options(command: argparse.ArgumentParser) -> None:
     """The options of `trim`."""
-    command.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/2")
+    command.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/3")
     command.add_argument(
         "--without",
         nargs="+",
