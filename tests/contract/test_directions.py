@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.contract.conftest import Served
 from training.data.datasets import DataSplits
+from training.export.graphs import ready
 from training.gan.model import GenerativeAdversarialNetwork
 from training.vae.model import VariationalAutoencoder
 
@@ -57,7 +58,8 @@ def test_every_direction_states_its_effect_and_leakage(served: Served) -> None:
 def test_factors_are_those_of_the_first_layer(served: Served, name: str) -> None:
     model = served.run(name).model
     assert isinstance(model, VariationalAutoencoder | GenerativeAdversarialNetwork)
-    net = model.generator if isinstance(model, GenerativeAdversarialNetwork) else model.decoder
+    exported = ready(model)  # with batch norm folded into the layer before it
+    net = exported.generator if isinstance(exported, GenerativeAdversarialNetwork) else exported.decoder
     weight = next(net.parameters())
     for number, axis in enumerate(right_singular_vectors(weight)[:3], start=1):
         found = step(served, name, f"sefa-{number}")
