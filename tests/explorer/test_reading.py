@@ -202,7 +202,7 @@ def test_gan_s_discriminator_judges_in_words(visit: Visitor, photo: Path) -> Non
 
 
 def test_gan_with_an_encoder_is_scored_under_the_assumption_that_is_stated(visit: Visitor, photo: Path) -> None:
-    visit.opens("#model=mnist_gan@3")
+    visit.opens("#model=mnist_gan@4")
     panel = visit.tool("Your picture")
     panel.get_by_label("Picture file").set_input_files(photo)
     expect(panel.get_by_role("img", name="What it gives back")).to_be_visible()
