@@ -73,7 +73,7 @@ def _hold_to(kind: type, body: Any) -> None:
 
 def test_every_list_is_answered_as_its_schema_says(client: TestClient) -> None:
     _hold_to(ModelList, client.get("/v1/models").json())
-    TypeAdapter(ModelDescription).validate_python(client.get("/v1/models/tiny_vae").json())
+    _hold_to(ModelDescription, client.get("/v1/models/tiny_vae").json())
 
 
 def test_every_operation_has_a_name_a_summary_and_a_tag(document: dict[str, Any]) -> None:
