@@ -13,6 +13,7 @@ from typing import Self
 RECIPES = ("dcgan", "lsgan", "wgan_gp", "acgan")
 SETS = ("mnist", "fashion_mnist")
 OURS, REFERENCE = SIDES = ("ours", "reference")
+PRECISIONS = ("bfloat16", "float32")
 ANY = "*"
 """In place of a part of a cell's name: whatever it is."""
 
@@ -23,7 +24,7 @@ class NoSuchCell(ValueError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a recipe, the pictures, a seed, and whether it is ours or the plain reference."""
+    """One training: a recipe, the pictures, a seed, and which of the two sides that are compared."""
 
     recipe: str
     data: str
@@ -51,14 +52,14 @@ class Cell:
         return len(asked) <= len(self._parts) and all(part in (ANY, own) for part, own in named)
 
 
-def grid(seeds: int) -> list[Cell]:
+def grid(seeds: int, sets: Sequence[str] = SETS, sides: Sequence[str] = SIDES) -> list[Cell]:
     """All cells of the seeds 1, 2, …: seed by seed, the two that are compared one after the other."""
     return [
         Cell(recipe, data, seed, side)
         for seed in range(1, seeds + 1)
         for recipe in RECIPES
-        for data in SETS
-        for side in SIDES
+        for data in sets
+        for side in sides
     ]
 
 

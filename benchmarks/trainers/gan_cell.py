@@ -1,4 +1,6 @@
-"""Trains one cell of `benchmarks.references` and measures it: `python -m benchmarks.trainers.gan_cell CELL …`.
+"""Trains one cell of a table and measures it: `python -m benchmarks.trainers.gan_cell CELL …`.
+
+Of `benchmarks.references`, for so many seconds; of `benchmarks.precision`, for so many steps.
 
 In a process of its own, on one thread. Both sides are drawn from the same latents and measured by the same code; what
 is read, built, drawn and measured does not count as training.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,15 +19,15 @@ from torch import nn
 
 from app.images.pixels import to_bytes
 from app.latent.noise import standard_normal
-from benchmarks.harness.cells import OURS, Cell, CellResult
+from benchmarks.harness.cells import PRECISIONS, REFERENCE, Cell, CellResult
 from benchmarks.harness.models import ROOT
 from benchmarks.trainers.our_gan import train_ours
 from benchmarks.trainers.plain_gan import BATCH_SIZE, train_reference
 from benchmarks.trainers.timed import Trained
 from training.config import RunConfig, read_config
-from training.data.datasets import data_folder, load_splits
+from training.data.datasets import DataSplits, data_folder, load_splits
 from training.evaluation.frechet import Moments, frechet_distance
-from training.evaluation.judge import Features, Pictures, find_judge
+from training.evaluation.judge import Features, Judge, Pictures, find_judge
 from training.evaluation.kernel_distance import kernel_distance
 from training.evaluation.modes import Modes
 from training.evaluation.published import Labels, subset
@@ -55,27 +58,40 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe, data_set, seed, side = options.cell.split(":")
     cell = Cell(recipe, data_set, int(seed), side)
-    result, pictures = measured_cell(cell, options.seconds, options.samples, options.data_dir)
+    config = cell_config(cell)
+    data = load_splits(config.data, options.data_dir)
+    trained = train_cell(cell, config, data, Budget(options.seconds or 0.0, options.steps))
+    judge = find_judge(config.data, data, data_folder(options.data_dir))
+    result, pictures = measured(cell, trained, data, judge, options.samples)
     RunFolder(options.runs_dir).save_grid(Path(cell.file).stem, pictures[:SHOWN])
     result.save(options.runs_dir / cell.file)
 
 
-def measured_cell(cell: Cell, seconds: float, samples: int, data_dir: Path | None) -> tuple[CellResult, Pictures]:
-    """Train a cell for so many seconds; what its samples are like, and the samples."""
-    config = cell_config(cell)
-    data = load_splits(config.data, data_dir)
-    if cell.side == OURS:
-        trained = train_ours(config, data, seconds)
-    else:
-        trained = train_reference(cell.recipe, config, data, seconds)
-    judge = find_judge(config.data, data, data_folder(data_dir))
+class Budget(NamedTuple):
+    """How long a cell is trained: so many seconds, or else so many steps."""
+
+    seconds: float
+    steps: int | None
+
+
+def train_cell(cell: Cell, config: RunConfig, data: DataSplits, budget: Budget) -> Trained:
+    """Train a cell by its side's loop. The references know seconds only."""
+    if budget.steps:
+        return train_ours(config, data, steps=budget.steps)
+    if cell.side == REFERENCE:
+        return train_reference(cell.recipe, config, data, budget.seconds)
+    return train_ours(config, data, seconds=budget.seconds)
+
+
+def measured(cell: Cell, trained: Trained, data: DataSplits, judge: Judge, samples: int) -> tuple[CellResult, Pictures]:
+    """What a cell's samples are like, and the samples."""
     like, test = subset(data.train, samples), judge.look_at(subset(data.test, samples).pictures)
     labels = like.labels if trained.generator.classes else None
     pictures = draw(trained.generator, len(like), labels)
     seen = judge.look_at(pictures)
     near = kernel_distance(seen.features, test.features)
     by_batch = None
-    if cell.side != OURS:
+    if cell.side == REFERENCE:
         again = draw(trained.generator, len(like), labels, batch_statistics=True)
         by_batch = distance(judge.look_at(again).features, test.features)
     shares = Modes.of(seen.classes, len(judge.card.classes)).shares
@@ -100,9 +116,11 @@ def measured_cell(cell: Cell, seconds: float, samples: int, data_dir: Path | Non
 
 
 def cell_config(cell: Cell) -> RunConfig:
-    """Our recipe on the cell's pictures and with its seed, fitted to the short run."""
+    """Our recipe on the cell's pictures, with its seed and its precision, fitted to the short run."""
     experiment = ROOT / "training" / "experiments" / f"mnist_{cell.recipe}.toml"
-    return read_config(experiment, [*FITTED.get(cell.recipe, []), f"data.set={cell.data}", f"seed={cell.seed}"])
+    changes = [*FITTED.get(cell.recipe, []), f"data.set={cell.data}", f"seed={cell.seed}"]
+    precision = [f"optimiser.precision={cell.side}"] if cell.side in PRECISIONS else []
+    return read_config(experiment, [*changes, *precision])
 
 
 @torch.no_grad()
@@ -132,7 +150,9 @@ def _parameters(trained: Trained) -> dict[str, int]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trainers.gan_cell", description=__doc__)
     parser.add_argument("cell", help="such as dcgan:mnist:1:ours")
-    parser.add_argument("--seconds", type=float, required=True, help="of training")
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--seconds", type=float, help="of training")
+    budget.add_argument("--steps", type=int, help="of training; not of a reference")
     parser.add_argument("--samples", type=int, required=True, help="that are measured")
     parser.add_argument("--runs-dir", type=Path, required=True, help="where the result is kept")
     parser.add_argument("--data-dir", type=Path, help="where data sets are kept")

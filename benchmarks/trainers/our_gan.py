@@ -1,11 +1,12 @@
-"""Our training of a GAN, step by step as `python -m training train` takes them, until the time is up.
+"""Our training of a GAN, step by step as `python -m training train` takes them, until the time or the steps are over.
 
-The experiment file's learning rate falls over its epochs. Here it falls over the time: after each step, the share of
-the run that is behind it is the share of the time.
+The experiment file's learning rate falls over its epochs. Here it falls over what there is: after each step, the share
+of the run that is behind it is the share of the time, or of the steps.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,14 +39,14 @@ class TimedPlan(Plan):
         return replace(self, expected_steps=max(1, round(step / share))) if step else self
 
 
-def train_ours(config: RunConfig, data: DataSplits, seconds: float) -> Trained:
-    """Train for so many seconds of this process' time on the processor; the averaged generator."""
+def train_ours(config: RunConfig, data: DataSplits, *, seconds: float = math.inf, steps: int | None = None) -> Trained:
+    """Train for so many seconds of this process' time on the processor, or so many steps; the averaged generator."""
     training = GanTraining.start(config, torch.device("cpu"), classes=len(data.classes or ()))
     played = game(training.settings.objective.kind)
     plan = TimedPlan(len(data.train), config.optimiser.batch_size, ENDLESS, config.seed)
     watch = Stopwatch(seconds)
     for chosen in plan.batches(done_steps=0):
-        if (share := watch.share) >= 1:
+        if (share := training.step / steps if steps else watch.share) >= 1:
             break
         take_step(training, plan.after(training.step, share), played, data.train.take(chosen))
     cpu_s, wall_s = watch.cpu_s, watch.wall_s

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import references
 from benchmarks.harness.cells import Cell, CellResult, NoSuchCell, claimed, grid, results, select
+from benchmarks.harness.measuring import measure
 from benchmarks.harness.rivalry import distance_ratio, pairs, report, speed_ratio
 from benchmarks.trainers.gan_cell import cell_config, draw
 from benchmarks.trainers.our_gan import TimedPlan, train_ours
@@ -94,7 +94,7 @@ def test_only_cells_without_a_result_that_nobody_is_at_are_measured(
     cells = select(grid(1), ["dcgan"])
     RESULT.save(tmp_path / cells[0].file)
     with claimed(tmp_path / cells[1].file):
-        references.measure(cells, tmp_path, [], None)
+        measure(cells, tmp_path, [], None)
     assert begun == [cell.name for cell in cells[2:]]
 
 
