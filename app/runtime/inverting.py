@@ -20,8 +20,9 @@ from app.runtime.answers import Bytes, Encoded, EncodingMethod, Floats, Inferred
 from app.runtime.batch import Tensors
 from app.runtime.threads import in_thread
 
-SEARCH = Search()
-"""How the service searches."""
+FROM_AN_ENCODER, FROM_SAMPLES = Search(steps=50), Search(steps=120)
+"""How the service searches. What an encoder says lies nearer than any sample; from samples alone, more steps find more
+than more starts do (docs/adversarial.md)."""
 GALLERY_SEED = 0
 GALLERY_IMAGES, GALLERY_BYTES = 1024, 2**23
 """Samples that searches start from, the nearest of them: so many at most, and pictures of so many bytes."""
@@ -38,6 +39,11 @@ def encoding_methods(manifest: Manifest) -> tuple[EncodingMethod, ...]:
     encoder: tuple[EncodingMethod, ...] = ("encoder",) if "image_to_latent" in manifest.roles else ()
     searched = {"latent_to_image", "latent_gradient"} <= manifest.roles and manifest.latent.prior != "none"
     return (*encoder, "optimize") if searched else encoder
+
+
+def search_of(manifest: Manifest) -> Search:
+    """How latents of pictures are searched for in a version: the protocol of the errors that it answers."""
+    return FROM_AN_ENCODER if "image_to_latent" in manifest.roles else FROM_SAMPLES
 
 
 def encoding_roles(method: EncodingMethod) -> tuple[GraphRole, ...]:
@@ -132,17 +138,17 @@ class Inverter:
         self, model: Searched, pictures: Bytes, *, labels: Labels | None, deadline: float | None
     ) -> Encoded:
         """The latents found for pictures (N, H, W, C), each the same in whatever company, and the errors reached."""
-        run = _Run(model, labels, deadline)
+        run, how = _Run(model, labels, deadline), search_of(model.manifest)
         galleries = await self._galleries_of(run, len(pictures))
-        starts = await in_thread(_starts, pictures, galleries, SEARCH.restarts)
+        starts = await in_thread(_starts, pictures, galleries, how.restarts)
         if "image_to_latent" in model.manifest.roles:
             encoded = await model.encode(pictures, labels=labels, deadline=deadline, method="encoder")
             starts = np.concatenate([encoded.mean[:, None], starts[:, :-1]], axis=1)
             run.timings.append(encoded.timing)
         norms = np.array([gallery.typical_norm for gallery in galleries])
         parts = [
-            await _search(run.of_rows(rows, starts.shape[1]), pictures[rows], starts[rows], norms[rows])
-            for rows in _parts(len(pictures), model.manifest.image)
+            await _search(run.of_rows(rows, how.restarts), pictures[rows], starts[rows], norms[rows], how)
+            for rows in _parts(len(pictures), model.manifest.image, how)
         ]
         latents, mse = (np.concatenate(found) for found in zip(*parts, strict=True))
         draws = np.zeros((len(latents), 0, latents.shape[1]), np.float32)
@@ -168,15 +174,15 @@ async def _drawn(label: int | None, run: _Run) -> Gallery:
     return Gallery(np.concatenate([part.latents for part in found]), np.concatenate([part.images for part in found]))
 
 
-async def _search(run: _Run, pictures: Bytes, starts: Floats, norms: npt.NDArray[np.float64]) -> Inverted:
+async def _search(run: _Run, pictures: Bytes, starts: Floats, norms: npt.NDArray[np.float64], how: Search) -> Inverted:
     space = run.model.manifest.image
     width = space.pixel_range.high - space.pixel_range.low
-    return await invert(observe(pictures, space), starts, Generator(run.decode, run.pull_back, width, norms), SEARCH)
+    return await invert(observe(pictures, space), starts, Generator(run.decode, run.pull_back, width, norms), how)
 
 
-def _parts(count: int, space: ImageSpace) -> Iterator[slice]:
+def _parts(count: int, space: ImageSpace, how: Search) -> Iterator[slice]:
     """Pictures whose searches go on together."""
-    size = max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // _numbers(space)) // SEARCH.restarts)
+    size = max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // _numbers(space)) // how.restarts)
     return (slice(start, start + size) for start in range(0, count, size))
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Int64, UInt8
 
 from app.manifest import GraphRole, Manifest, Metric
 from app.runtime.answers import Encoded, EncodingMethod, Inferred, Samples, Timing
-from app.runtime.inverting import SEARCH, Inverter, encoding_methods
+from app.runtime.inverting import Inverter, encoding_methods, search_of
 from training.config import ConfigError
 from training.data.splits import DataSplits
 from training.evaluation.bounds import Average
@@ -85,7 +85,8 @@ def inversion(graphs: PublishedGraphs, manifest: Manifest, data: DataSplits, cou
     began = time.perf_counter()
     found = _searched(inverter, version, images.pictures, images.labels)
     each_ms = 1000 * (time.perf_counter() - began) / len(images)
-    how = f"{SEARCH.restarts} starts × {SEARCH.steps} steps of L-BFGS"
+    search = search_of(manifest)
+    how = f"{search.restarts} starts × {search.steps} steps of L-BFGS"
     return {
         "own_samples_recovered": as_metric(
             Average.of((recovered <= RECOVERED_MSE).astype(np.float64)),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tests.app.tiny_inverse import tiny_inverse
 from tests.app.tiny_labelled import LabelledGaussian, tiny_labelled
 from tests.app.tiny_models import (
     LinearGaussian,
+    TinyModel,
     linear_gradient,
     tiny_vae,
     with_graph,
@@ -202,6 +204,24 @@ def test_every_run_of_a_search_keeps_the_deadline(tmp_path: Path, monkeypatch: p
         assert asked == [soon] * 7
 
     play(tmp_path, tiny_inverse(), scene)
+
+
+@pytest.mark.parametrize(("tiny", "steps"), [(tiny_vae, 50), (tiny_inverse, 120)])
+def test_search_without_an_encoder_s_help_goes_on_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[[], TinyModel], steps: int
+) -> None:
+    async def scene(model: GenerativeModel) -> None:
+        space, infer, asked = model.manifest.image, model.infer, Counter[GraphRole]()
+
+        async def counted(role: GraphRole, feeds: Tensors, *, deadline: float | None) -> Inferred:
+            asked[role] += 1
+            return await infer(role, feeds, deadline=deadline)
+
+        monkeypatch.setattr(model, "infer", counted)
+        await model.encode(np.zeros((1, space.height, space.width, space.channels), np.uint8), method="optimize")
+        assert asked["latent_gradient"] == 1 + steps
+
+    play(tmp_path, tiny(), scene)
 
 
 def test_searches_at_once_find_what_each_finds_alone(tmp_path: Path) -> None:
