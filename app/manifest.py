@@ -1,8 +1,8 @@
 """The contract between the workshop that writes a model version and the service that reads it.
 
-A model version is a folder `<name>/<version>/` with `manifest.json` and one ONNX file per graph. This module is the
-only definition of that manifest: `training` writes through it, the service reads through it, and
-`models/manifest.schema.json` is generated from it (`python -m app.manifest`).
+A model version is a folder `<name>/<version>/` with `manifest.json`, one ONNX file per graph and, where graphs share
+weights, one file of these. This module is the only definition of that manifest: `training` writes through it, the
+service reads through it, and `models/manifest.schema.json` is generated from it (`python -m app.manifest`).
 
 It imports the standard library and pydantic only, so that anyone may copy or import it alone.
 """
@@ -209,6 +209,14 @@ class Metric(_Part):
     protocol: str
 
 
+class WeightsFile(_Part):
+    """Weights of several graphs: ONNX's external data. A graph that reads it has this `sha256` in its metadata, as
+    `weights_sha256`, so that its own sha256 pins both."""
+
+    file: FileName
+    sha256: Sha256
+
+
 class Provenance(_Part):
     """Where a version comes from: enough to train it again."""
 
@@ -257,6 +265,7 @@ class Manifest(_Part):
     """p(y) of each class; empty where all are equally likely."""
     likelihood: Likelihood | None = None
     graphs: tuple[GraphSignature, ...]
+    weights: WeightsFile | None = None
     golden: tuple[GoldenCase, ...]
     parity_error: dict[GraphRole, float]
     """Largest absolute difference between PyTorch and ONNX seen at publication, by graph."""

@@ -1,8 +1,9 @@
 """What a graph file asks for, read from its bytes before the runtime sees them.
 
 A graph is served only when it is a plain one: every node a standard operator that computes tensors from tensors, the
-same at every run, and every weight inside the file. Then loading it reads nothing else, and running it draws no noise,
-loops over nothing and calls no code but the runtime's own.
+same at every run, and every weight inside the file or at a stated place in the one file of weights that the graphs of
+its version share. Then loading it reads nothing else, and running it draws no noise, loops over nothing and calls no
+code but the runtime's own.
 
 The file is a protocol buffer (onnx.proto, `ModelProto`); only what is needed of its wire format is read here:
 https://protobuf.dev/programming-guides/encoding/.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.errors import ModelRejected, shorten
+from app.runtime.weights import WEIGHTS_SHA256, Weights
 
 OPERATORS = frozenset(
     """
@@ -36,23 +38,27 @@ encoded pictures, losses, and those whose output has as many rows as its values 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 # Field numbers of onnx.proto.
-_MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
+_MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE_INITIALIZER = 1, 5, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSORS = frozenset({5, 10})
 _ATTRIBUTE_OTHERS = frozenset({6, 11, 22, 23})
 """Graphs and sparse tensors."""
 _TENSOR_EXTERNAL_DATA = 13
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+
+_PLACE = ["length", "location", "offset"]
+_MOST_DIGITS = 18
+"""Of an offset or a length: any such number fits into 64 bits."""
 
 
-def check_operators(data: bytes, name: str) -> None:
-    """Refuse the graph file `name` unless it is plain. Raises ModelRejected, naming what is refused."""
+def check_operators(data: bytes, name: str, weights: Weights | None = None) -> None:
+    """Refuse the graph file `name` unless it is plain; `weights` are those that its version's graphs share.
+
+    Raises ModelRejected, naming what is refused.
+    """
     try:
-        for number, value in _fields(memoryview(data)):
-            if number == _MODEL_FUNCTIONS:
-                raise _Refused("it defines functions of its own; inline them")
-            if number == _MODEL_GRAPH:
-                _check_graph(value)
+        _check_model(memoryview(data), weights)
     except _Refused as refusal:
         raise ModelRejected(f"{name}: {refusal}") from None
     except (IndexError, UnicodeDecodeError):
@@ -63,14 +69,31 @@ class _Refused(Exception):
     """Why a graph is not plain."""
 
 
-def _check_graph(graph: memoryview) -> None:
+def _check_model(model: memoryview, weights: Weights | None) -> None:
+    made_with, shares = [], False
+    for number, value in _fields(model):
+        if number == _MODEL_FUNCTIONS:
+            raise _Refused("it defines functions of its own; inline them")
+        if number == _MODEL_GRAPH:
+            shares |= _check_graph(value, weights)
+        if number == _MODEL_METADATA:
+            key, text = _entry(value)
+            made_with += [text] * (key == WEIGHTS_SHA256)
+    if shares and weights and made_with != [weights.sha256]:
+        raise _Refused(f"it was made with other weights than those of {weights.file}")
+
+
+def _check_graph(graph: memoryview, weights: Weights | None) -> bool:
+    """Whether it reads shared weights."""
+    shares = False
     for number, value in _fields(graph):
         if number == _GRAPH_NODE:
             _check_node(value)
         elif number == _GRAPH_INITIALIZER:
-            _check_tensor(value)
+            shares |= _check_weight(value, weights)
         elif number == _GRAPH_SPARSE_INITIALIZER:
             raise _Refused("it has sparse weights")
+    return shares
 
 
 def _check_node(node: memoryview) -> None:
@@ -86,15 +109,44 @@ def _check_node(node: memoryview) -> None:
 def _check_attribute(attribute: memoryview) -> None:
     for number, value in _fields(attribute):
         if number in _ATTRIBUTE_TENSORS:
-            _check_tensor(value)
+            if _external(value):
+                raise _Refused("it keeps constants in other files")
         elif number in _ATTRIBUTE_OTHERS:
             raise _Refused("it has a graph or a sparse tensor inside a node")
 
 
-def _check_tensor(tensor: memoryview) -> None:
-    """A weight in another file would be read from wherever its path leads."""
-    if any(number == _TENSOR_EXTERNAL_DATA for number, _ in _fields(tensor)):
-        raise _Refused("it keeps weights in other files")
+def _check_weight(tensor: memoryview, weights: Weights | None) -> bool:
+    """Whether it lies in the shared weights. In another file it would be read from wherever its path leads."""
+    if not (place := _external(tensor)):
+        return False
+    if weights is None:
+        raise _Refused("it keeps weights in other files, and its version lists none")
+    if sorted(key for key, _ in place) != _PLACE:
+        raise _Refused(f"it states places of weights by other keys than {', '.join(_PLACE)}, once each")
+    stated = dict(place)
+    if stated["location"] != weights.file:
+        raise _Refused(f"it keeps weights in other files than {weights.file}")
+    offset, length = _number(stated["offset"]), _number(stated["length"])
+    if length == 0 or offset + length > len(weights.data):
+        raise _Refused(f"it reads weights from where {weights.file} has none")
+    return True
+
+
+def _external(tensor: memoryview) -> list[tuple[str, str]]:
+    """Where it says that its numbers are, by key; nothing where it holds them itself."""
+    return [_entry(value) for number, value in _fields(tensor) if number == _TENSOR_EXTERNAL_DATA]
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise _Refused("it states places of weights that are no numbers from 0 on")
+    return int(text)
+
+
+def _entry(message: memoryview) -> tuple[str, str]:
+    """Key and value of a `StringStringEntryProto`: of a field that stands twice, the last counts."""
+    fields = {number: str(value, "utf-8") for number, value in _fields(message)}
+    return fields.get(_ENTRY_KEY, ""), fields.get(_ENTRY_VALUE, "")
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -1,7 +1,8 @@
 """Open an ONNX graph, hold it to its signature, run it. The only import of onnxruntime.
 
-A graph is loaded from the very bytes that were hashed and looked through (`operators.py`), so what runs is what the
-manifest names, and nothing that a stranger's graph could harm with.
+A graph is loaded from the very bytes that were hashed and looked through (`operators.py`), and so are the weights that
+it shares with others of its version. So what runs is what the manifest names, and nothing that a stranger's graph could
+harm with; onnxruntime itself opens no file.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from app.errors import ModelRejected
 from app.manifest import DType, GraphSignature, TensorSpec
 from app.runtime.operators import check_operators
+from app.runtime.weights import Weights
 
 # The official builds write a device id into the home folder and report each model loaded (its name, its hashes) to
 # their maker, unless told otherwise before the import. Whoever wants that sets the variable to 0.
@@ -74,24 +76,32 @@ class GraphSession:
         self.signature = signature
 
     @classmethod
-    def open(cls, path: Path, signature: GraphSignature, *, threads: int = 1) -> Self:
+    def open(cls, path: Path, signature: GraphSignature, *, threads: int = 1, weights: Weights | None = None) -> Self:
         """Open `path` after checking its sha256 and its tensors' names, types and shapes against `signature`.
 
+        `weights` are what the graphs of its version share; the session keeps a copy of what it needs of them.
         Raises ModelRejected, with a reason that names the file but never its folder.
         """
-        session = _open(_checked(path, signature), path.name, threads)
+        session = _open(_checked(path, signature, weights), path.name, threads, weights)
         _hold_to(path.name, "input", _specs(session.get_inputs(), path.name), signature.inputs)
         _hold_to(path.name, "output", _specs(session.get_outputs(), path.name), signature.outputs)
         return cls(session, signature)
 
     @classmethod
-    def later(cls, path: Path, signature: GraphSignature, open_session: Callable[[], GraphSession]) -> Self:
+    def later(
+        cls,
+        path: Path,
+        signature: GraphSignature,
+        open_session: Callable[[], GraphSession],
+        *,
+        weights: Weights | None = None,
+    ) -> Self:
         """A graph that `open_session` opens at its first run; until then it costs no memory.
 
-        Raises ModelRejected where the file is not the one that the manifest names. The first run raises what
-        `open_session` does.
+        Of `weights`, which `open_session` reads anew, nothing is kept. Raises ModelRejected where the file is not the
+        one that the manifest names. The first run raises what `open_session` does.
         """
-        _checked(path, signature)
+        _checked(path, signature, weights)
         return cls(None, signature, open_session)
 
     def run(self, feeds: Mapping[str, Array], interruption: Interruption | None = None) -> dict[str, Array]:
@@ -124,10 +134,13 @@ class GraphSession:
 
 
 def describe_graph(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """The inputs and outputs of the graph in `path`, as a manifest states them. Raises ModelRejected."""
+    """The inputs and outputs of the graph in `path`, as a manifest states them; it holds all its weights.
+
+    Raises ModelRejected.
+    """
     data = _read(path)
     check_operators(data, path.name)
-    session = _open(data, path.name, threads=1)
+    session = _open(data, path.name, threads=1, weights=None)
     return _specs(session.get_inputs(), path.name), _specs(session.get_outputs(), path.name)
 
 
@@ -137,12 +150,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _checked(path: Path, signature: GraphSignature) -> bytes:
+def _checked(path: Path, signature: GraphSignature, weights: Weights | None) -> bytes:
     """The file, if it is the one that the signature names and holds nothing that could harm."""
     data = _read(path)
     if (digest := hashlib.sha256(data).hexdigest()) != signature.sha256:
         raise ModelRejected(f"{path.name}: sha256 is {digest[:12]}…, the manifest says {signature.sha256[:12]}…")
-    check_operators(data, path.name)
+    check_operators(data, path.name, weights)
     return data
 
 
@@ -153,9 +166,12 @@ def _read(path: Path) -> bytes:
         raise ModelRejected(f"{path.name} cannot be read: {error.strerror}") from error
 
 
-def _open(data: bytes, name: str, threads: int) -> ort.InferenceSession:
+def _open(data: bytes, name: str, threads: int, weights: Weights | None) -> ort.InferenceSession:
+    options = _options(threads)
     try:
-        return ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])
+        if weights is not None:  # copied where they are needed while the session is made, and not looked at afterwards
+            options.add_external_initializers_from_files_in_memory([weights.file], [weights.data], [len(weights.data)])
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except (
         Exception
     ) as error:  # onnxruntime's exceptions share no base; their text may hold paths, so only the kind leaves

@@ -19,6 +19,7 @@ from app.runtime.plan import Planner
 from app.runtime.roles import check_roles
 from app.runtime.session import GraphSession
 from app.runtime.tuning import Plan
+from app.runtime.weights import Weights, read_weights
 
 MANIFEST_FILE = "manifest.json"
 MEASURING_S = 0.8
@@ -62,7 +63,8 @@ def open_version(folder: Path, manifest: Manifest, planner: Planner) -> Version:
     Raises ModelRejected.
     """
     check_roles(manifest)
-    ready = {graph.role: _ready(folder, manifest, graph, planner) for graph in manifest.graphs}
+    weights = read_weights(folder, manifest.weights)
+    ready = {graph.role: _ready(folder, manifest, graph, planner, weights) for graph in manifest.graphs}
     return Version(
         folder=folder,
         manifest=manifest,
@@ -76,23 +78,33 @@ def open_version(folder: Path, manifest: Manifest, planner: Planner) -> Version:
     )
 
 
-def _ready(folder: Path, manifest: Manifest, graph: GraphSignature, planner: Planner) -> tuple[GraphSession, Plan]:
+def _ready(
+    folder: Path, manifest: Manifest, graph: GraphSignature, planner: Planner, weights: Weights | None
+) -> tuple[GraphSession, Plan]:
     """A graph as its plan wants it, and the plan: known from before, or measured now."""
-    opened = partial(_proven, folder, manifest, graph)
+    opened = partial(_proven, folder, manifest, graph, weights)
     plan, session = planner.known(graph.sha256), None
     if plan is None:
         session = opened(planner.plain_threads)
         plan = planner.measured(session, opened, MEASURING_S / len(manifest.graphs))
     if graph.role in LATE_ROLES:
-        return GraphSession.later(folder / graph.file, graph, partial(opened, plan.threads)), plan
+        reopened = partial(_reopened, folder, manifest, graph, plan.threads)
+        return GraphSession.later(folder / graph.file, graph, reopened, weights=weights), plan
     if session is None or plan.threads != planner.plain_threads:
         session = opened(plan.threads)
     return session, plan
 
 
-def _proven(folder: Path, manifest: Manifest, graph: GraphSignature, threads: int) -> GraphSession:
+def _reopened(folder: Path, manifest: Manifest, graph: GraphSignature, threads: int) -> GraphSession:
+    """The same when the others have been open for long, and what they share is no longer in memory."""
+    return _proven(folder, manifest, graph, read_weights(folder, manifest.weights), threads)
+
+
+def _proven(
+    folder: Path, manifest: Manifest, graph: GraphSignature, weights: Weights | None, threads: int
+) -> GraphSession:
     """A graph that is open on so many threads, and answers its golden cases as it should."""
-    session = GraphSession.open(folder / graph.file, graph, threads=threads)
+    session = GraphSession.open(folder / graph.file, graph, threads=threads, weights=weights)
     for case in manifest.golden:
         if case.role == graph.role:
             verify_golden(session, case)

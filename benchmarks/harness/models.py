@@ -28,6 +28,7 @@ from app.manifest import (
     Tensor,
 )
 from app.runtime.session import GraphSession, describe_graph, file_sha256
+from app.runtime.weights import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = ROOT / ".bench"
@@ -58,7 +59,7 @@ class Model:
 
     @property
     def graph(self) -> Path:
-        """The file of latent_to_image."""
+        """The file of latent_to_image; weights that it shares lie beside it, where onnxruntime finds them."""
         return self.folder / self.signature.file
 
     @property
@@ -74,7 +75,9 @@ class Model:
 
     def pictures(self, latents: Latents) -> Pictures:
         """What bare onnxruntime makes of latents: (N, H·W·C)."""
-        images = GraphSession.open(self.graph, self.signature).run({"latent": latents})["image"]
+        weights = read_weights(self.folder, self.manifest.weights)
+        session = GraphSession.open(self.graph, self.signature, weights=weights)
+        images = session.run({"latent": latents})["image"]
         return to_bytes(images, self.manifest.image.pixel_range).reshape(len(latents), -1)
 
 

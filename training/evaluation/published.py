@@ -17,6 +17,7 @@ from app.images.pixels import observe, to_bytes
 from app.latent.noise import Stream, standard_normal
 from app.manifest import LABEL, Calibration, GraphRole, ImageSpace, Manifest, Metric
 from app.runtime.session import GraphSession
+from app.runtime.weights import read_weights
 from training.config import AutoencoderConfig, ConfigError, RunConfig
 from training.data.binarise import binarise
 from training.data.draws import Purpose, bit_generator, permutation
@@ -52,7 +53,10 @@ class PublishedGraphs:
     def open(cls, folder: Path, manifest: Manifest) -> PublishedGraphs:
         """Open every graph of a version's folder. Raises ConfigError where one is not what the manifest says."""
         try:
-            sessions = {graph.role: GraphSession.open(folder / graph.file, graph) for graph in manifest.graphs}
+            weights = read_weights(folder, manifest.weights)
+            sessions = {
+                graph.role: GraphSession.open(folder / graph.file, graph, weights=weights) for graph in manifest.graphs
+            }
         except ModelRejected as error:
             raise ConfigError(f"{folder} must not be served: {error.detail}") from error
         return cls(manifest.image, sessions, manifest.prior_of_labels)
