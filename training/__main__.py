@@ -62,7 +62,7 @@ from training.measuring import (
 )
 from training.naming import add_naming_options, name_directions
 from training.nets.adjoint import NoAdjoint
-from training.trimming import add_trim_options, trim_version
+from training.trimming import add_share_options, add_trim_options, share_version, trim_version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the graphs go")
     trimmed = _command(commands, "trim", trim_version, "make a published version smaller, by what it can do without")
     add_trim_options(trimmed)
+    add_share_options(_command(commands, "share", share_version, "make a published version smaller: every weight once"))
     named = _command(commands, "directions", name_directions, "give a published version named directions")
     add_naming_options(named)
     evaluate = _command(commands, "evaluate", _evaluate, "measure a published version again, from its files alone")

@@ -139,10 +139,15 @@ def _training(manifest: Manifest) -> dict[str, str]:
         "hardware": source.hardware,
         "code": f"commit `{source.commit}`",
         "weights": f"large matrices and kernels ({SMALLEST_HALVED:,} numbers or more) rounded to half precision before "
-        "all that is measured here",
+        f"all that is measured here{_shared(manifest)}",
         "libraries": ", ".join(f"{name} {version}" for name, version in source.libraries.items()),
         "PyTorch against ONNX": ", ".join(f"{role} {error:.1e}" for role, error in manifest.parity_error.items()),
     }
+
+
+def _shared(manifest: Manifest) -> str:
+    """Whoever copies a graph alone would miss them."""
+    return f"; those of more than one graph stand once, in `{manifest.weights.file}`" if manifest.weights else ""
 
 
 def _metrics(manifest: Manifest) -> str:

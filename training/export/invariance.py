@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 from app.manifest import GraphSignature
 from app.runtime.session import GraphSession, describe_graph, file_sha256
+from app.runtime.weights import Weights
 from training.export.graphs import Graph
 from training.export.parity import ParityError
 
@@ -26,23 +27,21 @@ THREADS = (1, 2)
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def check_invariance(graph: Graph, path: Path, signature: GraphSignature, *, seed: int = 0) -> None:
+def check_invariance(
+    graph: Graph, path: Path, signature: GraphSignature, weights: Weights | None = None, *, seed: int = 0
+) -> None:
     """Run rows alone and in batches of every size up to 64, at many offsets, on one thread and two: bit for bit alike.
 
     Raises ParityError, naming the first operator that is at fault, or both numbers of threads.
     """
     inputs = graph.random_inputs({"batch": LARGEST_BATCH}, torch.Generator().manual_seed(seed))
     feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
-    together = _answers(path, signature, 1).run(feeds)
+    together = GraphSession.open(path, signature, weights=weights).run(feeds)
     for threads in THREADS:
-        session = _answers(path, signature, threads)
+        session = GraphSession.open(path, signature, threads=threads, weights=weights)
         for part in _parts():
             if _differing(session.run(_rows(feeds, part)), _rows(together, part)):
                 raise ParityError(_explain(path, feeds, part, threads))
-
-
-def _answers(path: Path, signature: GraphSignature, threads: int) -> GraphSession:
-    return GraphSession.open(path, signature, threads=threads)
 
 
 def _parts() -> Iterator[slice]:

@@ -12,6 +12,7 @@ import tomli_w
 
 from app.manifest import DirectionsFile, GraphRole, GraphSignature, Manifest, MapFile, Metric, OutlierFile, Provenance
 from app.runtime.session import GraphSession
+from app.runtime.weights import read_weights
 from training.data.splits import DataSplits
 from training.evaluation.direction_search import find_directions
 from training.evaluation.outliers import calibrate_outliers
@@ -25,6 +26,7 @@ from training.export.invariance import SAMPLING_ROLES, check_invariance
 from training.export.latent_points import latent_points
 from training.export.parity import check_parity
 from training.export.pictures import write_pictures
+from training.export.sharing import share_weights
 from training.export.to_onnx import write_graph
 from training.export.trained import TrainedRun
 from training.export.versions import add_version, staging
@@ -37,14 +39,16 @@ DIRECTIONS_FILE = "directions.json"
 def export_graphs(run: TrainedRun, folder: Path) -> tuple[Manifest, PublishedGraphs]:
     """Write the graphs; return them open, with a manifest that lacks measurements. Raises ParityError on a mismatch."""
     graphs = run.graphs()
-    signatures = [write_graph(graph, folder) for graph in graphs]
+    signatures, shared = share_weights([write_graph(graph, folder) for graph in graphs], folder)
+    weights = read_weights(folder, shared)  # from here on everything is of what is published
     for graph, signature in zip(graphs, signatures, strict=True):
         if graph.role in SAMPLING_ROLES:
-            check_invariance(graph, folder / signature.file, signature)
+            check_invariance(graph, folder / signature.file, signature, weights)
     sessions: dict[GraphRole, GraphSession] = {
-        signature.role: GraphSession.open(folder / signature.file, signature) for signature in signatures
+        signature.role: GraphSession.open(folder / signature.file, signature, weights=weights)
+        for signature in signatures
     }
-    manifest = _manifest(run, graphs, signatures, sessions)
+    manifest = _manifest(run, graphs, signatures, sessions).model_copy(update={"weights": shared})
     return manifest, PublishedGraphs(manifest.image, sessions, manifest.prior_of_labels)
 
 

@@ -1,4 +1,4 @@
-"""From a PyTorch module to one self-contained ONNX file."""
+"""From a PyTorch module to one self-contained ONNX file; what several of them repeat is shared afterwards."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A version that offers less and weighs less: graphs that only spare abilities need are left out, the others stay.
 
-The graphs that stay are the same bytes, so that nothing has to be measured again: every number of the card is of them.
+The graphs that stay answer the same to the last bit, so that nothing has to be measured again: every number of the card
+is of them. Their files change where they share weights: what only left-out graphs read is gone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from app.manifest import GraphRole, Manifest, MapFile
 from training.config import ConfigError
 from training.evaluation.published import read_manifest
 from training.export.latent_points import first_points
+from training.export.sharing import shared_again
 from training.export.versions import add_version, staging
 
 SPARE: tuple[GraphRole, ...] = (
@@ -23,14 +25,14 @@ SPARE: tuple[GraphRole, ...] = (
     "latent_to_pixel_evidence",
     "latent_to_prior",
 )
-"""Roles that no other part of a manifest leans on, and no number on a card: each repeats weights of other graphs."""
+"""Roles that no other part of a manifest leans on, and no number on a card."""
 
 
 def trim(version: Path, models_dir: Path, *, without: Sequence[GraphRole], map_points: int | None = None) -> Path:
     """Make the next version of a published one, without these graphs and with the first `map_points` of its map.
 
     Returns its folder; the old one stays. Raises ConfigError where a graph is not there or not spare, or nothing would
-    change.
+    change, and what `shared_again` raises.
     """
     manifest = read_manifest(version)
     _refuse(manifest, version, without)
@@ -44,7 +46,7 @@ def trim(version: Path, models_dir: Path, *, without: Sequence[GraphRole], map_p
             trimmed = trimmed.model_copy(update={"map": _shorter(staged, manifest.map, map_points)})
         if trimmed == manifest:
             raise ConfigError(f"{version} would stay as it is: nothing to leave out")
-        return add_version(trimmed, staged, models_dir)
+        return add_version(shared_again(trimmed, version, staged), staged, models_dir)
 
 
 def _refuse(manifest: Manifest, version: Path, without: Sequence[GraphRole]) -> None:

@@ -36,7 +36,7 @@ VAE_FILES = sorted(
             "outliers.json",
         ),
         *("latent_map.png", "aggregate_posterior.png"),
-        *("latent_gradient.onnx", "latent_to_evidence.onnx"),
+        *("latent_gradient.onnx", "latent_to_evidence.onnx", "weights.bin"),
     ]
 )
 GAN_FILES = sorted([*FILES, "image_to_realism.onnx", "latent_gradient.onnx"])
@@ -69,6 +69,9 @@ def test_manifest_names_every_file_with_its_checksum(models_dir: Path, name: str
     for graph in manifest.graphs:
         assert file_sha256(models_dir / name / "1" / graph.file) == graph.sha256
         assert 0 <= manifest.parity_error[graph.role] < 1e-4
+    assert (manifest.weights is not None) == (name == "tiny_vae"), "the tiny GAN is too small to share any"
+    if manifest.weights:
+        assert file_sha256(models_dir / name / "1" / manifest.weights.file) == manifest.weights.sha256
     if manifest.map:
         assert file_sha256(models_dir / name / "1" / manifest.map.file) == manifest.map.sha256
     assert manifest.directions is not None

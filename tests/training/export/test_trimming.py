@@ -25,7 +25,7 @@ def trimmed(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trim(models_dir / "tiny_vae" / "1", tmp_path_factory.mktemp("trimmed"), without=without, map_points=7)
 
 
-def test_graphs_that_stay_are_the_same_bytes(models_dir: Path, trimmed: Path) -> None:
+def test_graphs_that_stay_are_the_same_bytes_where_they_share_the_same_weights(models_dir: Path, trimmed: Path) -> None:
     whole, less = read_manifest(models_dir / "tiny_vae" / "1"), read_manifest(trimmed)
     assert whole.roles - less.roles == {"latent_gradient", "latent_to_evidence"}
     for graph in less.graphs:
