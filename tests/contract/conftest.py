@@ -38,7 +38,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`tiny_vae`, convolutional on binarised digits, and `tiny_gan`: trained, published, served."""
     folder = tmp_path_factory.mktemp("contract")
     models_dir = folder / "models"
-    net = {"nets": "convolutional", "channels": [6, 8], "likelihood": "bernoulli"}
+    net = {"nets": "convolutional", "channels": [6, 12], "likelihood": "bernoulli"}  # wide enough to share weights
     publish(train(folder, TINY_VAE, model=net, data={"binarise": True}), models_dir)
     publish(train(folder, TINY_GAN), models_dir)
     with TestClient(create_application(Settings(models_dir=models_dir, models_poll_s=0.05))) as client:

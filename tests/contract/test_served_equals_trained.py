@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import math
 import time
@@ -33,6 +34,26 @@ def test_decoded_pixels_are_pytorch_s(served: Served, name: str) -> None:
         f"/v1/models/{name}/decode", json={"latents": latents.tolist()}, headers={"Accept": "application/x-npy"}
     )
     _same_pixels(np.load(io.BytesIO(answer.content)), _decoded(run.model, latents))
+
+
+def test_graphs_whose_decoder_stands_once_are_served(served: Served) -> None:
+    """What the other tests hold to PyTorch is read from a file that several graphs share, also by one opened late."""
+    version = served.models_dir / "tiny_vae" / "1"
+    manifest = served.client.get("/v1/models/tiny_vae").json()["manifest"]
+    weights = (version / "weights.bin").read_bytes()
+    assert manifest["weights"] == {"file": "weights.bin", "sha256": hashlib.sha256(weights).hexdigest()}
+    vae = _vae(served)
+    latents = torch.from_numpy(standard_normal(3, range(2), 3)).requires_grad_()
+    cotangent = np.ones((2, *vae.decode(latents).shape[1:]), np.float32)
+    vae.decode(latents).sum().backward()
+    feeds = {"latent": latents.detach().numpy(), "cotangent": cotangent}
+    inputs = [
+        {"name": name, "shape": array.shape, "datatype": "FP32", "data": array.ravel().tolist()}
+        for name, array in feeds.items()
+    ]
+    answer = served.client.post("/v2/models/tiny_vae.latent_gradient/infer", json={"inputs": inputs})
+    assert latents.grad is not None
+    np.testing.assert_allclose(answer.json()["outputs"][0]["data"], latents.grad.numpy().ravel(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["tiny_vae", "tiny_gan"])
