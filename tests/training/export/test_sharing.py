@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 
 from app.manifest import GraphRole, GraphSignature, LatentSpace, Manifest
 from app.runtime.session import GraphSession, file_sha256
@@ -204,6 +205,32 @@ def test_damaged_version_gets_no_new_checksums(version: Path, damaged: str, comm
     with pytest.raises(ConfigError, match=f"must not be served: {damaged}"):
         share(folder, models) if command == "share" else trim(folder, models, without=["latent_gradient"])
     assert sorted(path.name for path in version.parent.iterdir()) == ["1", "2"]
+
+
+def test_graph_that_would_answer_otherwise_is_not_published(
+    version: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def misplaced(tensor: onnx.TensorProto, location: str, *, offset: int, length: int) -> None:
+        set_external_data(tensor, location, offset=0, length=length)  # so that B reads what A begins with
+
+    monkeypatch.setattr("training.export.sharing.set_external_data", misplaced)
+    assert main(["share", str(version), "--models-dir", str(version.parents[1])]) == 1
+    assert "image is off its golden output by up to " in capsys.readouterr().err
+    assert [path.name for path in version.parents[1].rglob("*") if path.is_dir()] == ["three", "1"]
+
+
+def test_shared_file_of_another_name_is_replaced(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = version.parents[1]
+    with monkeypatch.context() as other:
+        other.setattr("training.export.sharing.WEIGHTS_FILE", "other.bin")
+        folder = share(version, models)
+    assert (folder / "other.bin").exists()
+    folder = trim(folder, models, without=["latent_gradient"])
+    assert [path.name for path in folder.glob("*.bin")] == [WEIGHTS_FILE]
+    assert PublishedGraphs.open(folder, read_manifest(folder)).sessions.keys() == {
+        "latent_to_image",
+        "image_to_realism",
+    }
 
 
 def means(folder: Path, latents: NDArray[np.float32]) -> NDArray[np.float32]:
