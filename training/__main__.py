@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     synthesise = _command(commands, "synthesise", _synthesise, "write a labelled image folder from a conditional model")
     _add_synthesis_options(synthesise)
     outliers = _command(commands, "outliers", _outliers, "measure whether a published version notices other pictures")
-    outliers.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/3")
+    outliers.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/4")
     outliers.add_argument(
         "--against",
         nargs="+",
@@ -155,7 +155,7 @@ def _command(
 
 
 def _add_evaluation_options(evaluate: argparse.ArgumentParser) -> None:
-    evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/3")
+    evaluate.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/4")
     evaluate.add_argument("--samples", type=_positive, metavar="K", help="instead: the importance-weighted bound of K")
     evaluate.add_argument(
         "--ais",
@@ -224,7 +224,7 @@ def _add_experiment_options(train: argparse.ArgumentParser) -> None:
 
 
 def _add_synthesis_options(synthesise: argparse.ArgumentParser) -> None:
-    synthesise.add_argument("version_folder", type=Path, metavar="VERSION", help="such as models/mnist_m1_m2_100/2")
+    synthesise.add_argument("version_folder", type=Path, metavar="VERSION", help="such as models/mnist_m1_m2_100/3")
     synthesise.add_argument("--count", type=int, required=True, help="pictures in all; the classes take turns")
     synthesise.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="new or empty; a subfolder a class"

@@ -11,7 +11,7 @@ from training.measuring import open_version
 
 def add_naming_options(command: argparse.ArgumentParser) -> None:
     """The options of `directions`."""
-    command.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/3")
+    command.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/4")
     command.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="where the next version goes (default: models)"
     )

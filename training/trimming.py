@@ -25,7 +25,7 @@ def add_trim_options(command: argparse.ArgumentParser) -> None:
 
 def add_share_options(command: argparse.ArgumentParser) -> None:
     """The options of `share`: which version, and where the next one goes."""
-    command.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/3")
+    command.add_argument("version_folder", type=Path, metavar="VERSION", help="a folder such as models/mnist_vae/4")
     command.add_argument(
         "--models-dir", type=Path, default=Path("models"), help="where the next version goes (default: models)"
     )

@@ -94,7 +94,7 @@ SNIPPETS = [
 
 def snippets(visit: Visitor, language: str) -> dict[str, str]:
     """Every snippet that the page shows in one language."""
-    page = visit.opens("#model=mnist_vae@3&count=4&t=0.5&film=i2.i3&terms=1*i0.-1*i1")
+    page = visit.opens("#model=mnist_vae@4&count=4&t=0.5&film=i2.i3&terms=1*i0.-1*i1")
     page.get_by_text("Copy as curl, Python or fetch").click()
     page.get_by_label("Language").select_option(language)
     found = {}

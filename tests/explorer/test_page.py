@@ -89,7 +89,7 @@ def test_less_motion_is_few_still_steps(visit: Visitor) -> None:
 
 
 def test_link_shows_the_same_to_somebody_else(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_keras_vae@4")
+    page = visit.opens("#model=mnist_keras_vae@5")
     page.locator("#panel-samples .thumb").nth(5).click()
     page.locator("#panel-samples .thumb").nth(6).press("f")
     visit.tool("Film")
@@ -132,10 +132,10 @@ def without(capabilities: set[str], **changes: Any) -> Any:
 
 def test_model_that_cannot_sample_starts_from_its_map(visit: Visitor) -> None:
     page = visit.opens()
-    page.route(re.compile("/v1/models/mnist_keras_vae@4$"), without({"sample"}))
-    page.route("**/mnist_keras_vae@4/sample", lambda route: route.fulfill(status=409, json={"title": "No"}))
+    page.route(re.compile("/v1/models/mnist_keras_vae@5$"), without({"sample"}))
+    page.route("**/mnist_keras_vae@5/sample", lambda route: route.fulfill(status=409, json={"title": "No"}))
     visit.expected = "409"
-    page.get_by_label("Model").select_option("mnist_keras_vae@4")
+    page.get_by_label("Model").select_option("mnist_keras_vae@5")
     expect(page.get_by_role("tab", name="Samples")).to_have_count(0)
     expect(page.get_by_role("tab", name="Map")).to_have_attribute("aria-selected", "true")
     visit.settles()
@@ -144,9 +144,9 @@ def test_model_that_cannot_sample_starts_from_its_map(visit: Visitor) -> None:
 
 def test_path_through_the_prior_is_the_service_s_where_a_model_has_one(visit: Visitor) -> None:
     page = visit.opens()
-    manifest = page.request.get(f"{visit.address}/v1/models/mnist_keras_vae@4").json()["manifest"]
+    manifest = page.request.get(f"{visit.address}/v1/models/mnist_keras_vae@5").json()["manifest"]
     manifest["graphs"].append({"role": "latent_to_noise", "inputs": []})
-    page.route(re.compile("/v1/models/mnist_keras_vae@4$"), without(set(), manifest=manifest))
+    page.route(re.compile("/v1/models/mnist_keras_vae@5$"), without(set(), manifest=manifest))
     asked: list[Any] = []
 
     def walk(route: Route) -> None:
@@ -154,7 +154,7 @@ def test_path_through_the_prior_is_the_service_s_where_a_model_has_one(visit: Vi
         route.continue_(post_data=json.dumps(asked[-1] | {"path": "linear"}))  # what this model can do
 
     page.route("**/interpolate?*", walk)
-    page.get_by_label("Model").select_option("mnist_keras_vae@4")
+    page.get_by_label("Model").select_option("mnist_keras_vae@5")
     expect(page.get_by_label("Path").locator("option")).to_have_count(3)
     page.get_by_label("Path").select_option("linear")
     page.get_by_role("slider", name="From A to B").fill("0.7")
@@ -185,7 +185,7 @@ def test_conditional_model_samples_a_class_reads_as_one_and_names_it(visit: Visi
 
 def test_named_directions_appear_where_the_api_lists_them(visit: Visitor) -> None:
     page = visit.opens()
-    page.route(re.compile("/v1/models/mnist_keras_vae@4$"), without(set(), directions=[{"name": "slant"}]))
+    page.route(re.compile("/v1/models/mnist_keras_vae@5$"), without(set(), directions=[{"name": "slant"}]))
     asked: list[Any] = []
 
     def add(route: Route) -> None:
@@ -194,7 +194,7 @@ def test_named_directions_appear_where_the_api_lists_them(visit: Visitor) -> Non
         route.continue_(post_data=json.dumps(sent))
 
     page.route("**/arithmetic", add)
-    page.get_by_label("Model").select_option("mnist_keras_vae@4")
+    page.get_by_label("Model").select_option("mnist_keras_vae@5")
     expect(page.locator("#summary")).to_contain_text("Keras")
     visit.slides(visit.tool("Sliders").get_by_role("slider", name="slant"), 1.5)
     visit.settles()
@@ -227,7 +227,7 @@ def test_unknown_model_in_a_link_is_named_and_another_opens(visit: Visitor) -> N
     visit.expected = "404"
     page = visit.opens("#model=nothing@3")
     visit.says("nothing@3")
-    expect(page.get_by_label("Model")).to_have_value("mnist_vae@3")
+    expect(page.get_by_label("Model")).to_have_value("mnist_vae@4")
 
 
 def test_service_with_keys_asks_for_one_and_goes_on(visit: Visitor) -> None:

@@ -67,7 +67,7 @@ def test_map_is_walked_by_keyboard_and_names_classes_in_words(visit: Visitor) ->
 
 
 def test_plane_of_a_two_dimensional_model_is_shown_whole(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_keras_vae@4")
+    page = visit.opens("#model=mnist_keras_vae@5")
     panel = visit.tool("Map")
     panel.get_by_label("Show the images of the whole plane").check()
     page.wait_for_function("() => document.querySelector('.manifold').width === 17 * 28")
@@ -202,7 +202,7 @@ def test_gan_s_discriminator_judges_in_words(visit: Visitor, photo: Path) -> Non
 
 
 def test_gan_with_an_encoder_is_scored_under_the_assumption_that_is_stated(visit: Visitor, photo: Path) -> None:
-    visit.opens("#model=mnist_gan@4")
+    visit.opens("#model=mnist_gan@5")
     panel = visit.tool("Your picture")
     panel.get_by_label("Picture file").set_input_files(photo)
     expect(panel.get_by_role("img", name="What it gives back")).to_be_visible()
@@ -244,35 +244,35 @@ def test_sum_of_one_place_is_that_place(visit: Visitor) -> None:
 
 
 def test_png_saved_from_the_stage_brings_its_place_back(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_keras_vae@4&t=0.4")
+    page = visit.opens("#model=mnist_keras_vae@5&t=0.4")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save PNG").click()
     png = saved.value.path().read_bytes()
     assert Image.open(io.BytesIO(png)).size == (28, 28)
     shown = visit.pixels()
-    page.get_by_label("Model").select_option("mnist_vae@3")
+    page.get_by_label("Model").select_option("mnist_vae@4")
     visit.settles()
     drop(visit, png)
     visit.says("the service makes the same bytes again")
-    expect(page.get_by_label("Model")).to_have_value("mnist_keras_vae@4")
+    expect(page.get_by_label("Model")).to_have_value("mnist_keras_vae@5")
     visit.settles()
     assert visit.pixels() == shown
 
 
 def test_model_chosen_last_is_shown_whichever_answers_first(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_vae@3")
+    page = visit.opens("#model=mnist_vae@4")
     held: list[Route] = []
 
     def hold(route: Route) -> None:
         held.append(route)
 
-    page.route("**/v1/models/mnist_keras_vae@4/sample", hold)
+    page.route("**/v1/models/mnist_keras_vae@5/sample", hold)
     choice = page.get_by_label("Model")
-    choice.select_option("mnist_keras_vae@4")
+    choice.select_option("mnist_keras_vae@5")
     choice.select_option("tiny_gan@1")
     expect(page).to_have_title("tiny gan · LatentServe")
     assert len(held) == 1
-    with page.expect_response("**/v1/models/mnist_keras_vae@4/sample"):
+    with page.expect_response("**/v1/models/mnist_keras_vae@5/sample"):
         held[0].continue_()
     visit.settles()
     expect(page).to_have_title("tiny gan · LatentServe")
@@ -280,7 +280,7 @@ def test_model_chosen_last_is_shown_whichever_answers_first(visit: Visitor) -> N
 
 
 def test_sheet_dropped_on_the_page_brings_its_sampling_back(visit: Visitor) -> None:
-    page = visit.opens("#model=mnist_vae@3&seed=11&count=36&temperature=0.5")
+    page = visit.opens("#model=mnist_vae@4&seed=11&count=36&temperature=0.5")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save sheet as PNG").click()
     sheet = saved.value.path().read_bytes()

@@ -20,7 +20,7 @@ def picture(download: Download) -> Image.Image:
 def test_first_paint_shows_sixteen_samples_and_a_stage(visit: Visitor) -> None:
     page = visit.opens()
     expect(page.locator("#panel-samples .thumb")).to_have_count(16)
-    expect(page.locator("#model")).to_have_value("mnist_vae@3")
+    expect(page.locator("#model")).to_have_value("mnist_vae@4")
     assert any(visit.pixels())
     assert any(visit.picture("#panel-samples .thumb"))
 
@@ -100,12 +100,12 @@ def test_older_frames_are_aborted_for_the_latest(visit: Visitor) -> None:
 
 @pytest.mark.parametrize("path", ["linear", "spherical"])
 def test_frame_is_the_service_s_own_on_either_path(visit: Visitor, path: str) -> None:
-    page = visit.opens(f"#model=mnist_vae@3&path={path}&t=0.5&via=glide")
+    page = visit.opens(f"#model=mnist_vae@4&path={path}&t=0.5&via=glide")
     middle = page.evaluate(
         """async (path) => {
           const { LatentServe } = await import("/explorer/latentserve.js");
           const points = [{ seed: 7, index: 0 }, { seed: 7, index: 1 }];
-          const { images } = await new LatentServe().interpolate("mnist_vae@3", points, { steps: 3, path });
+          const { images } = await new LatentServe().interpolate("mnist_vae@4", points, { steps: 3, path });
           const { pixelsOf } = await import("/explorer/paint.js");
           return Array.from((await pixelsOf(`data:image/png;base64,${images[1].png}`, 1)).data);
         }""",
