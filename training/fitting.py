@@ -59,6 +59,7 @@ def encoder_of_run(options: argparse.Namespace) -> int:
     """Fit an encoder to a finished GAN's generator; publish then exports it, to encode and to score with.
 
     It replaces one that was fitted before. The scale of the pixels that scores assume is chosen on validation images.
+    Where the generator is told a class, so is the encoder. Raises ConfigError where no picture has one to tell.
     """
     config = encoder_config({name: getattr(options, name) for name in EncoderConfig.model_fields})
     folder = RunFolder(options.run_folder)
@@ -67,12 +68,15 @@ def encoder_of_run(options: argparse.Namespace) -> int:
         raise ConfigError(f"{folder.path} is of a {run.config.model.family}, which has an encoder already")
     if run.model.encoder is not None:
         raise ConfigError(f"{folder.path} has an encoder already, which learned beside the generator")
-    if run.model.classes:
-        raise ConfigError(f"{folder.path} is conditional: encoders are of generators that are told no class")
-    generator, size = run.model.generator, run.config.model.latent_size
-    fitted = fit_encoder(generator, size, data.train.pictures, data.validation.pictures, config)
+    if run.classes != run.provenance.classes:
+        raise ConfigError(
+            f"{folder.path} has classes that it discovered: no picture of the data has a label among them, which an "
+            "encoder of its generator would have to be told"
+        )
+    generator = run.model.generator
+    fitted = fit_encoder(generator, data.train, data.validation, config)
     fitted.save(folder.encoder_file)
-    draw_reconstructions(generator, fitted.encoder, data.validation.pictures, folder)
+    draw_reconstructions(generator, fitted.encoder, data.validation, folder)
     fit = fitted.fit
     print(f"validation images: mse {fit.mse:.4f}, ELBO {fit.elbo_nats:.1f} nats, σ = {fit.pixel_scale:.4f}; ", end="")
     print(f"own images: mse {fit.own_mse:.4f}, −log q(z|G(z)) {fit.own_latent_nats:.1f}\nfitted: {folder.encoder_file}")

@@ -68,9 +68,8 @@ class GeneratorLatentGradient(nn.Module):
     def forward(
         self, latent: Float[Tensor, "batch size"], cotangent: Float[Tensor, "batch c h w"], label: Labels | None = None
     ) -> Tensor:
-        """∂⟨cotangent, G(z)⟩ / ∂z; of what the generator reads, the label's part leads nowhere."""
-        pullback = linearise(self.generator, self.generator.told(latent, label)).pullback
-        return pullback(self.generator.drawn_as(cotangent, label))[:, : self.generator.latent_size]
+        """∂⟨cotangent, G(z)⟩ / ∂z."""
+        return self.generator.linearised(latent, label).pullback(cotangent)
 
 
 def _linearised_decoder(vae: VariationalAutoencoder, latent: Tensor, label: Labels | None) -> Linearised:

@@ -64,7 +64,8 @@ class TrainedRun:
             model.load_state_dict(selected.weights)
         encoder = None
         if isinstance(model, GenerativeAdversarialNetwork) and run.encoder_file.exists():
-            encoder = FittedEncoder.load(run.encoder_file, _image_shape(config), config.model.latent_size)
+            size = config.model.latent_size
+            encoder = FittedEncoder.load(run.encoder_file, _image_shape(config), size, model.classes)
         return cls(
             config=config,
             model=model,
@@ -123,7 +124,7 @@ class TrainedRun:
     def likelihood(self) -> Likelihood | None:
         """p(x|z), as a manifest states it; None where there is no density."""
         if self.encoder is not None:
-            return assumed_likelihood(self.encoder.fit.pixel_scale)
+            return assumed_likelihood(self.encoder.fit.pixel_scale, conditional=bool(self.encoder.encoder.classes))
         return self.vae.likelihood.spec if self.vae else None
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from training.gan.initialisation import initialise
 from training.gan.pyramid import pyramid
+from training.nets.adjoint import Linearised, linearise
 from training.nets.dense import DenseDecoder, ImageShape
 from training.nets.labels import Labels, in_domain, of_domain, one_hot
 
@@ -35,16 +36,20 @@ class Generator(nn.Module, ABC):
         self, latent: Float[Tensor, "batch latent"], label: Labels | None = None
     ) -> Float[Tensor, "batch channels side side"]:
         """Draw each latent: images in [−1, 1]."""
-        image = self.told(latent, label)
+        drawn = self.told(latent, label)
         for layer in self.chain():
-            image = layer(image)
-        return image if label is None or not self.coupled else of_domain(image, label, self.classes)
+            drawn = layer(drawn)
+        return self._chosen(drawn, label)
 
-    def drawn_as(
-        self, cotangent: Float[Tensor, "batch channels side side"], label: Labels | None
-    ) -> Float[Tensor, "batch drawn side side"]:
-        """A cotangent of the image as one of all that the last layer draws."""
-        return cotangent if label is None or not self.coupled else in_domain(cotangent, label, self.classes)
+    def linearised(self, latent: Float[Tensor, "batch latent"], label: Labels | None = None) -> Linearised:
+        """The image of each latent, and the adjoint there: a cotangent of images (batch, channels, side, side) as one
+        of latents (batch, latent). Of what the generator reads, the label's part leads nowhere.
+        """
+        drawn, pullback = linearise(self, self.told(latent, label))
+        return Linearised(
+            self._chosen(drawn, label),
+            lambda cotangent: pullback(self._drawn_as(cotangent, label))[:, : self.latent_size],
+        )
 
     def told(self, latent: Float[Tensor, "batch latent"], label: Labels | None) -> Float[Tensor, "batch numbers"]:
         """What the first layer reads. Raises ValueError where a label is missing, or is one too many."""
@@ -55,6 +60,14 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def chain(self) -> tuple[nn.Module, ...]:
         """What happens to that, as layers one after another."""
+
+    def _chosen(self, drawn: Tensor, label: Labels | None) -> Tensor:
+        """The image, of all that the last layer draws."""
+        return drawn if label is None or not self.coupled else of_domain(drawn, label, self.classes)
+
+    def _drawn_as(self, cotangent: Tensor, label: Labels | None) -> Tensor:
+        """A cotangent of the image as one of all that the last layer draws."""
+        return cotangent if label is None or not self.coupled else in_domain(cotangent, label, self.classes)
 
 
 class ConvolutionalGenerator(Generator):

@@ -29,6 +29,11 @@ class LabelPicture(nn.Module):
         return picture
 
 
+def of_each_draw(label: Labels | None, draws: int) -> Labels | None:
+    """The label of each row of (B, K, …) tensors once their first two axes are one; None stays None."""
+    return None if label is None else label[:, None].expand(-1, draws).flatten()
+
+
 def of_domain(
     images: Float[Tensor, "batch domains*channels h w"], label: Labels, domains: int
 ) -> Float[Tensor, "batch channels h w"]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training.config import ConfigError, DataConfig, VaeConfig
 from training.nets.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from training.nets.dense import DenseDecoder, DenseEncoder
-from training.nets.labels import LabelPicture, Labels, one_hot
+from training.nets.labels import LabelPicture, Labels, of_each_draw, one_hot
 from training.probability.likelihood import Likelihood, make_likelihood
 from training.probability.posterior import DiagonalFamily, FlowFamily, Posterior, PosteriorFamily, make_posterior_family
 from training.probability.prior import Prior, StandardNormalPrior, make_prior
@@ -122,8 +122,7 @@ class VariationalAutoencoder(nn.Module):
         label: Labels | None = None,
     ) -> Float[Tensor, "batch samples"]:
         """log p(x|z) or log p(x|z,y) of each image under each of its latents."""
-        label = None if label is None else label[:, None].expand(latent.shape[:2]).flatten()
-        output = self._decoded(latent.flatten(0, 1), label)  # (B·K, C, H, W)
+        output = self._decoded(latent.flatten(0, 1), of_each_draw(label, latent.shape[1]))  # (B·K, C, H, W)
         return self.likelihood.log_density(image[:, None], output.unflatten(0, latent.shape[:2]))
 
     def log_likelihood_map(
