@@ -1,4 +1,4 @@
-"""GANs with an encoder over HTTP, told a class or none: they answer as PyTorch, and annealing agrees with their scores."""
+"""GANs with an encoder over HTTP, told a class or none: they answer as PyTorch does, and annealing agrees on scores."""
 
 from __future__ import annotations
 
