@@ -175,14 +175,17 @@ class Outcome:
 def outcomes(
     gallery: Gallery, trials: Trials, codes: Rows, decode: Callable[[Rows, Indices], Rows]
 ) -> dict[str, Outcome]:
-    """The latent sums, the same sums of pixels, and the target itself, encoded and decoded: what no sum can exceed.
+    """The latent sums, and what is set beside them, by name.
 
-    `decode` takes latents and the indices of the pictures whose classes they are to have, and gives pixels in [0, 1].
+    `pixels`: the same sums of pixels. `query`: c alone, decoded in the class that is asked for, which is all that a
+    label can do. `reconstruction`: the target itself, encoded and decoded, which no sum can exceed. `decode` takes
+    latents and the indices of the pictures whose classes they are to have, and gives pixels in [0, 1].
     """
     flat = gallery.flat
     sums = {
         "latent": decode(answers(trials, codes), trials.target),
         "pixels": np.clip(answers(trials, flat), 0, 1),
+        "query": decode(codes[trials.query], trials.target),
         "reconstruction": decode(codes[trials.target], trials.target),
     }
     return {name: Outcome.of(gallery, trials, nearest(found, flat)) for name, found in sums.items()}

@@ -26,8 +26,8 @@ PROTOCOL = (
     f"changes, a and b are means of {EXEMPLARS} exemplars with the wanted value and with c's, of other motifs; c and "
     "the exemplars are training pictures. Pairs: a and b show the same motifs; independent: they do not. Right: of all "
     "pictures, c and the exemplars included, the one asked for is nearest to the answer in pixels. "
-    f"{ROUNDS} draws a test picture; 95 % bootstrap intervals over test pictures. Decoded alone: the test picture "
-    "itself, encoded and decoded."
+    f"{ROUNDS} draws a test picture; 95 % bootstrap intervals over test pictures. c alone: no sum, but c decoded, by a "
+    "conditional model in the class that is asked for. Decoded alone: the test picture itself, encoded and decoded."
 )
 
 
@@ -37,8 +37,8 @@ def arithmetic_report(graphs: PublishedGraphs, data: DataSplits) -> str:
         raise ConfigError("arithmetic of pictures needs an encoder; a GAN gets one by `python -m training fit-encoder`")
     gallery = Gallery.of(data)
     lines = [
-        "| changed | exemplars | trials | chance | latents | pixels | times | decoded alone |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| changed | exemplars | trials | chance | latents | pixels | times | c alone | decoded alone |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     codes = graphs.posterior(gallery.images.pictures, gallery.images.labels)["mean"]
     for changed in gallery.changes:
@@ -70,6 +70,6 @@ def _row(
             for name in ("latent", "pixels")
         ),
         str(ratio(trials, found["latent"], found["pixels"])),
-        f"{100 * shares['reconstruction'].estimate:.1f} %",
+        *(f"{100 * shares[name].estimate:.1f} %" for name in ("query", "reconstruction")),
     )
     return f"| {' | '.join(cells)} |"

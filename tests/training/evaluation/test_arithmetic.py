@@ -100,8 +100,26 @@ def test_latents_that_know_the_attributes_are_always_right_and_pixels_are_not(ga
         assert accuracy(trials, found["reconstruction"]).estimate == 1
         assert accuracy(trials, found["pixels"]).estimate == 0  # the change lands where the exemplars are
         assert found["pixels"].unchanged.mean() > 0.9
+        assert accuracy(trials, found["query"]).estimate == 0
+        assert found["query"].unchanged.mean() == 1  # an unconditional decoder knows nothing of what is asked for
         assert ratio(trials, found["latent"], found["pixels"]).estimate == np.inf
         assert chance(gallery, trials) == pytest.approx(1 / 144)
+
+
+def test_what_a_label_alone_can_do_is_set_beside_the_sums(gallery: Gallery) -> None:
+    """A decoder that is told all but the motif, which is all that its latents hold: c is as good as the sum."""
+    codes = np.eye(MOTIFS, dtype=np.float32)[gallery.attributes[:, 2]]
+
+    def decode(latents: NDArray[np.float32], told: NDArray[np.int64]) -> NDArray[np.float32]:
+        values = gallery.attributes[told]
+        rows = [
+            picture(tone, sign, motif) for (tone, sign, _), motif in zip(values, latents.argmax(axis=1), strict=True)
+        ]
+        return np.stack(rows).reshape(len(rows), -1).astype(np.float32) / 255
+
+    trials = draw_trials(gallery, (0, 1))
+    found = outcomes(gallery, trials, codes, decode)
+    assert accuracy(trials, found["query"]).estimate == accuracy(trials, found["latent"]).estimate == 1
 
 
 def test_pictures_of_the_same_pixels_are_both_right(gallery: Gallery) -> None:
