@@ -192,9 +192,9 @@ def model_row(manifest: Manifest) -> str:
 
 
 def likelihood(manifest: Manifest) -> str:
-    """What its nats are nats of."""
+    """What its nats are nats of; a GAN's density had to be assumed."""
     assert manifest.likelihood is not None
-    return manifest.likelihood.nats_of
+    return f"{'assumed ' if manifest.likelihood.assumption else ''}{manifest.likelihood.nats_of}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
