@@ -29,9 +29,10 @@ class Direction(_Record):
     method: str
     """In words: how it was found, and how long one step is."""
     attribute: str | None = None
-    """What it changes: for a supervised direction what it was made for, else what it moves most."""
+    """What it changes: for a supervised direction what it was made for, else what it moved most where it was turned."""
     effect: float | None = None
-    """By how much a step changes that; None where nothing is known of the pictures, as for all numbers here."""
+    """By how much a step changes that on places of its own, negative where it falls there; None where nothing is known
+    of the pictures, as for all numbers here."""
     effect_standard_error: Annotated[float, Field(ge=0)] | None = None
     leakage: Annotated[float, Field(ge=0)] | None = None
     """By how much, at most, a step changes anything else, in the same unit, whichever way."""

@@ -27,6 +27,11 @@ class Effects:
         """The contrast that is moved most, either way."""
         return int(np.abs(self.mean).argmax())
 
+    @property
+    def sign_of_strongest(self) -> int:
+        """1 where that grows or nothing moves, −1 where it falls."""
+        return -1 if self.mean[self.strongest] < 0 else 1
+
     def leak(self, of: int) -> tuple[float, str | None]:
         """The largest change of anything but one contrast, and what that is.
 
@@ -45,10 +50,6 @@ class Effects:
         """The share of what was wanted in what was changed: 1 where nothing leaks, 0 where nothing wanted happens."""
         effect = max(0.0, float(self.mean[of]))
         return effect / (effect + self.leak(of)[0]) if effect else 0.0
-
-    def reversed(self) -> Effects:
-        """Of the opposite direction."""
-        return Effects(self.contrasts, -self.mean, self.standard_error)
 
 
 def measure_effects(

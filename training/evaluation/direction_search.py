@@ -113,18 +113,23 @@ class _Search:
     def _turned(
         self, family: str, kind: DirectionKind, vectors: Float64[np.ndarray, "k d"]
     ) -> Iterator[tuple[Direction, Vector]]:
+        """What each moves most, and which way, is seen on other places than those its effect is reported on.
+
+        The largest of many noisy numbers is large even where all are zero; on places of its own it is what it is, which
+        may be nothing, or negative.
+        """
         method = "principal component of codes" if kind == "principal_component" else "SeFa: first layer's weights"
         said = f"{method}; {STEP_SPREAD}"
-        found = self._effects(self.reporting, list(vectors)) if self.judge else [None] * len(vectors)
-        for number, (vector, effects) in enumerate(zip(vectors, found, strict=True), start=1):
-            name = f"{family}-{number}"
-            if effects is None:
+        names = [f"{family}-{number}" for number in range(1, len(vectors) + 1)]
+        if self.judge is None:
+            for name, vector in zip(names, vectors, strict=True):
                 yield Direction(name=name, kind=kind, method=said), vector
-                continue
-            at = effects.strongest
-            if effects.mean[at] < 0:
-                vector, effects = -vector, effects.reversed()  # noqa: PLW2901  the same direction, the other way
-            yield _described(name, kind, said, effects, at), vector
+            return
+        seen = self._effects(self.choosing, list(vectors))
+        turned = [vector * effects.sign_of_strongest for vector, effects in zip(vectors, seen, strict=True)]
+        found = self._effects(self.reporting, turned)
+        for name, vector, chosen, effects in zip(names, turned, seen, found, strict=True):
+            yield _described(name, kind, said, effects, chosen.strongest), vector
 
     def _candidates(self, index: int) -> list[Candidate]:
         assert self.judge is not None
@@ -240,5 +245,6 @@ def _protocol(judge: AttributeJudge | None, data: DataSplits, search: _Search) -
         f"half the difference of a logistic regression's log odds between a step forward and a step back from "
         f"{len(search.reporting.codes)} places, in standard deviations of those of real validation pictures; it reads "
         f"pixels and colours and was trained on real pictures (right on test pictures: {known}); leakage is the "
-        "largest change of any other attribute, or the largest rise of another value of the same one"
+        "largest change of any other attribute, or the largest rise of another value of the same one; what pca and "
+        f"sefa directions move most, and which way, was seen on {len(search.choosing.codes)} other places"
     )

@@ -82,9 +82,12 @@ def test_direction_that_changes_nothing_has_no_effect(effects: list[Effects]) ->
     assert effects[3].selectivity(0) == 0
 
 
-def test_reversed_direction_has_the_opposite_effect(effects: list[Effects]) -> None:
-    np.testing.assert_array_equal(effects[0].reversed().mean, -effects[0].mean)
-    assert effects[0].reversed().selectivity(0) == 0
+def test_opposite_direction_has_the_opposite_effect(judge: AttributeJudge) -> None:
+    places, step = np.random.default_rng(3).standard_normal((100, 4)).astype(np.float32), np.eye(4)[0]
+    there, back = measure_effects(judge, decode, places, [step, -step])
+    np.testing.assert_array_equal(back.mean, -there.mean)
+    assert (there.sign_of_strongest, back.sign_of_strongest) == (1, -1)
+    assert back.selectivity(0) == 0
 
 
 def test_effect_is_the_difference_that_a_step_makes(judge: AttributeJudge) -> None:
