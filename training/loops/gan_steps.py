@@ -17,7 +17,14 @@ from training.gan.penalties import clip_weights, dragan_penalty, r1_penalty, r2_
 from training.loops.gan_shown import Batch, Shown, StepDraws, generated, real_batch, shown
 from training.loops.gan_teaching import agreement_loss, must_agree, said_of, views_of
 from training.loops.gan_training import GanTraining
-from training.loops.schedule import Plan, learning_rate_factor, precision, set_learning_rate, step_generator, step_seed
+from training.loops.schedule import (
+    Plan,
+    learning_rate_factor,
+    precision,
+    seed_layers,
+    set_learning_rate,
+    step_generator,
+)
 from training.nets.labels import Labels
 
 
@@ -60,7 +67,7 @@ def take_step(
 
     `known` are the pictures whose labels are told, where they are few.
     """
-    torch.manual_seed(step_seed(training.config.seed, training.step))  # noise between layers draws from this generator
+    seed_layers(training.config.seed, training.step)
     _set_learning_rates(training, plan)
     real = real_batch(training, batch)
     generator = step_generator(training.config.seed, training.step)

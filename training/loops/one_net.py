@@ -15,7 +15,7 @@ from training.loops.averaging import WeightAverage
 from training.loops.checkpoint import Checkpoint, CheckpointClock, load_checkpoint, save_checkpoint
 from training.loops.journal import Journal
 from training.loops.run_folder import RunFolder
-from training.loops.schedule import Plan, step_seed
+from training.loops.schedule import Plan, seed_layers
 
 RECORD_EVERY_STEPS = 50
 
@@ -69,7 +69,7 @@ def walk_through(
     clock = CheckpointClock(training.config.checkpoint_every_s)
     with Journal(run.path, plan, done_steps=training.step, progress=progress) as journal:
         for chosen in plan.batches(done_steps=training.step):
-            torch.manual_seed(step_seed(training.config.seed, training.step))  # dropout draws from this generator
+            seed_layers(training.config.seed, training.step)
             numbers = take_step(plan, chosen)
             journal.advance()
             if training.step % RECORD_EVERY_STEPS == 0:

@@ -17,6 +17,8 @@ from training.data.batches import epoch_order, steps_per_epoch
 
 FIXED_DRAW = 2**31
 """A step that no run reaches: its generator draws the noise that stays the same over a run."""
+OF_LAYERS = 1
+"""Mixed into the seed of what layers draw; not 0, which a SeedSequence takes for nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,20 @@ def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def step_seed(seed: int, step: int) -> int:
-    """What the draws of one step start from: (seed, step) alone, so a resumed run draws what an unbroken one does."""
-    mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint32)  # PyTorch reads 32 bits of a seed on CPU
-    return int(mixed[0])
-
-
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The CPU generator of one step."""
-    return torch.Generator().manual_seed(step_seed(seed, step))
+    return torch.Generator().manual_seed(_mixed(seed, step))
+
+
+def seed_layers(seed: int, step: int) -> None:
+    """Let layers that draw by themselves (dropout, noise) begin one step, with other numbers than its generator."""
+    torch.manual_seed(_mixed(seed, step, OF_LAYERS))
+
+
+def _mixed(*parts: int) -> int:
+    """What draws start from: of seed and step alone, so a resumed run draws what an unbroken one does."""
+    mixed = np.random.SeedSequence(parts).generate_state(1, np.uint32)  # PyTorch reads 32 bits of a seed on CPU
+    return int(mixed[0])
 
 
 def precision(config: OptimiserConfig, device: torch.device) -> AbstractContextManager[None]:

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from app.images.pixels import to_floats
 from tests.training.killed import Killed, dying_after
+from tests.training.layer_seeds import seeds_of_layers
 from training.config import DataConfig, RunConfig
 from training.data.datasets import DataSplits, ImageSet, load_splits
 from training.data.few_labels import labelled
+from training.gan.discriminator import Noise
 from training.gan.model import GenerativeAdversarialNetwork
 from training.gan.penalties import squared_slope
 from training.gan_sections import GanObjectiveKind
@@ -26,6 +28,7 @@ from training.loops.checkpoint import Checkpoint, load_checkpoint
 from training.loops.gan_loop import train_gan
 from training.loops.gan_training import PIXELS, GanTraining
 from training.loops.run_folder import RunFolder
+from training.loops.schedule import step_generator
 
 CPU = torch.device("cpu")
 EPOCHS, BATCH = 3, 32
@@ -214,6 +217,17 @@ def test_resumed_run_with_few_labels_is_bitwise_the_unbroken_one(
     torch.manual_seed(12345)
     _train(config, few, tmp_path / "broken", resume=True)
     assert _identical(_last_state(tmp_path / "unbroken"), _last_state(tmp_path / "broken"))
+
+
+def test_noise_between_layers_is_not_drawn_from_the_seed_of_the_latents(tmp_path: Path) -> None:
+    few = load_splits(DataConfig(set="digits", size=8, labelled_images=50))
+    few = replace(few, train=labelled(few.train))
+    config = _config(data={"labelled_images": 50}, model=SEMI_SUPERVISED, optimiser={"epochs": 1})
+    with seeds_of_layers(Noise) as found:
+        _train(config, few, tmp_path)
+    steps = _last_state(tmp_path)["step"]
+    assert len(found) == steps
+    assert not found & {step_generator(config.seed, step).initial_seed() for step in range(steps)}
 
 
 def test_average_carries_the_running_statistics(digits: DataSplits, tmp_path: Path) -> None:

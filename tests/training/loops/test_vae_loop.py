@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.training.killed import Killed, dying_after
+from tests.training.layer_seeds import seeds_of_layers
 from tests.training.tiny_runs import TINY_GAN, TINY_VAE
 from training.config import DataConfig, RunConfig
 from training.data.datasets import DataSplits, load_splits
 from training.loops import one_net, vae_loop
 from training.loops.checkpoint import load_checkpoint
 from training.loops.run_folder import RunFolder
+from training.loops.schedule import step_generator
 from training.loops.vae_loop import VaeTraining, train_vae
 from training.loops.vae_pictures import draw_samples
 from training.loops.watched import observed
@@ -91,6 +93,15 @@ def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     unbroken, resumed = (_tensors(RunFolder(tmp_path / name).checkpoint) for name in ("unbroken", "broken"))
     assert unbroken.keys() == resumed.keys()
     assert not [name for name, tensor in unbroken.items() if not torch.equal(tensor, resumed[name])]
+
+
+def test_dropout_is_not_drawn_from_the_seed_of_the_posterior(digits: DataSplits, tmp_path: Path) -> None:
+    config = _config(model={"nets": "convolutional", "channels": [4, 8], "dropout": 0.2}, optimiser={"epochs": 1})
+    with seeds_of_layers(nn.Dropout) as found:
+        _train(config, digits, tmp_path)
+    steps = load_checkpoint(RunFolder(tmp_path).checkpoint)["step"]
+    assert len(found) == steps
+    assert not found & {step_generator(config.seed, step).initial_seed() for step in range(steps)}
 
 
 def test_samples_of_a_conditional_model_are_a_column_a_class_and_a_row_a_latent(tmp_path: Path) -> None:
