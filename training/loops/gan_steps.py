@@ -256,13 +256,21 @@ def _update_generator_and_encoder(training: GanTraining, played: Game, draws: St
 
 
 def _reconstruction_error(training: GanTraining, real: Batch, seen: Shown) -> Float[Tensor, ""]:
-    """The batch's mean squared error, summed over the pixels in [0, 1]; without gradients where it weighs nothing."""
+    """The batch's mean squared error, summed over the pixels in [0, 1].
+
+    Where it weighs nothing it is only looked at: without gradients, the generator answering as outside training.
+    """
     assert seen.code is not None  # whoever has an encoder has codes
-    with torch.set_grad_enabled(training.settings.inference.reconstruction_weight > 0):
+    # A batch norm's running statistics are of all that the generator learns from: of codes, too, where it pays for them
+    # (that of an adversarial autoencoder learns from nothing else). What is only measured must not move them.
+    learns = training.settings.inference.reconstruction_weight > 0
+    generator = training.net.generator.train(learns)
+    with torch.set_grad_enabled(learns):
         with precision(training.config.optimiser, training.device):
-            again = training.net.generator(seen.code)
+            again = generator(seen.code)
         error: Tensor = ((again.float() - real.image) / 2).square()
-        return error.flatten(start_dim=1).sum(dim=1).mean()
+    generator.train()
+    return error.flatten(start_dim=1).sum(dim=1).mean()
 
 
 def _total(loss: Tensor, *more: Tensor | None) -> Tensor:

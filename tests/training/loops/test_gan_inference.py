@@ -85,11 +85,45 @@ def test_every_net_moves_and_the_averages_are_published(
     assert (tmp_path / "reconstructions" / "epoch_0001.png").exists()
 
 
-@pytest.mark.parametrize("inference", [BIGAN, AAE | {"posterior": "diagonal"}], ids=["BiGAN", "AAE"])
+@pytest.mark.parametrize(
+    ("inference", "updates"),
+    [(BIGAN, 2), (BIGAN | {"reconstruction_weight": 0.5}, 3), (AAE, 1)],
+    ids=["BiGAN", "BiGAN that reconstructs", "AAE"],
+)
+def test_running_statistics_are_of_all_that_the_generator_learns_from_and_of_nothing_else(
+    digits: DataSplits, inference: dict[str, Any], updates: int
+) -> None:
+    """A BiGAN draws once for each player; codes count where their reconstruction is paid for."""
+    training = GanTraining.start(_config(inference, {"generator_batch_norm": True}), CPU)
+    numbers = _one_step(training, digits)
+    norms = [layer for layer in training.net.generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert norms
+    assert {int(layer.num_batches_tracked) for layer in norms if layer.num_batches_tracked is not None} == {updates}
+    assert all(layer.training for layer in norms)
+    assert numbers["generator_reconstruction_error"].isfinite()
+
+
+def test_error_that_weighs_nothing_is_that_of_the_generator_as_it_answers_outside_training(digits: DataSplits) -> None:
+    """With next to no learning rate the nets after the step are those before it, save running statistics."""
+    training = GanTraining.start(_config(BIGAN, {"generator_batch_norm": True}, learning_rate=1e-30), CPU)
+    error = _one_step(training, digits)["generator_reconstruction_error"]
+    assert training.net.encoder is not None
+    image = torch.from_numpy(to_floats(digits.train.pictures[:16], PIXELS))
+    with torch.no_grad():
+        again = training.net.generator.eval()(training.net.encoder.central(image))
+    torch.testing.assert_close(error, (again - image).square().sum(dim=(1, 2, 3)).mean() / 4)
+
+
+@pytest.mark.parametrize(
+    "inference",
+    [BIGAN, BIGAN | {"reconstruction_weight": 0.5}, AAE | {"posterior": "diagonal"}],
+    ids=["BiGAN", "BiGAN that reconstructs", "AAE"],
+)
 def test_resumed_run_ends_in_bitwise_the_weights_of_an_unbroken_one(
     digits: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inference: dict[str, Any]
 ) -> None:
-    config = _config(inference, {"penalty": {"r1": 1.0, "r2": 1.0, "every": 2}}, epochs=1)
+    nets = {"generator_batch_norm": True, "penalty": {"r1": 1.0, "r2": 1.0, "every": 2}}
+    config = _config(inference, nets, epochs=1)
     _train(config, digits, tmp_path / "unbroken")
     monkeypatch.setattr(gan_loop, "save_checkpoint", dying_after(5))
     with pytest.raises(Killed):
@@ -255,6 +289,10 @@ def _train(config: RunConfig, data: DataSplits, folder: Path, *, resume: bool = 
     run = RunFolder(folder)
     run.create(config)
     return train_gan(config, data, run, device=CPU, resume=resume, progress=False)
+
+
+def _one_step(training: GanTraining, digits: DataSplits) -> dict[str, Tensor]:
+    return take_step(training, Plan(16, 16, 1, seed=0), game("non_saturating"), digits.train.take(np.arange(16)))
 
 
 def _weights(net: nn.Module) -> Tensor:
