@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from training.autoencoder.model import Autoencoder
 from training.config import ConfigError, DensityConfig, density_config
 from training.data.datasets import DataSplits, load_splits, refuse_changed
 from training.encoder_section import EncoderConfig, encoder_config
 from training.export.trained import TrainedRun
 from training.gan.model import GenerativeAdversarialNetwork
-from training.loops.density_fit import features_of, fit_density
+from training.loops.density_fit import coins, features_of, fit_density
 from training.loops.density_pictures import draw_density
 from training.loops.encoder_fit import fit_encoder
 from training.loops.encoder_pictures import draw_reconstructions
@@ -45,7 +43,7 @@ def density_of_run(options: argparse.Namespace) -> int:
     run, data = finished(options)
     if not isinstance(run.model, Autoencoder):
         raise ConfigError(f"{folder.path} is of a {run.config.model.family}, which has a prior already")
-    coin = torch.Generator().manual_seed(config.seed) if run.config.data.binarise else None
+    coin = coins(config) if run.config.data.binarise else None
     train, validation = (features_of(run.model, images.pictures, coin) for images in (data.train, data.validation))
     density = fit_density(train, validation, config)
     density.save(folder.density_file)

@@ -24,7 +24,7 @@ from torch import Tensor
 from training.autoencoder.model import Autoencoder
 from training.config import ConfigError, DensityConfig, OptimiserConfig
 from training.loops.checkpoint import load_checkpoint, save_checkpoint
-from training.loops.schedule import Plan, learning_rate_factor, set_learning_rate
+from training.loops.schedule import FIXED_DRAW, Plan, learning_rate_factor, set_learning_rate, step_generator
 from training.loops.watched import observed
 from training.probability.flow import ActNorm, real_nvp
 from training.probability.full_mixture import FullCovarianceMixture
@@ -83,6 +83,11 @@ def fit_density(train: Features, validation: Features, config: DensityConfig) ->
         raise ConfigError("a flow couples dimensions: codes of one number take a mixture")
     prior = _fit_mixture(train, config) if config.kind == "mixture" else _fit_flow(train, validation, config)
     return FittedDensity(config, prior, _mean_log_density(prior, train), _mean_log_density(prior, validation))
+
+
+def coins(config: DensityConfig) -> torch.Generator:
+    """What tosses binarised pictures of a fit: its weights are drawn from the seed as it is, and coins not to match."""
+    return step_generator(config.seed, FIXED_DRAW)
 
 
 @torch.no_grad()

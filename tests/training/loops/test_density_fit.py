@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from training.config import ConfigError, DensityConfig, density_config
-from training.loops.density_fit import FittedDensity, fit_density
+from training.loops.density_fit import FittedDensity, coins, fit_density
 
 FLOW = DensityConfig(kind="flow", couplings=4, hidden=32, epochs=12, batch_size=200)
 
@@ -71,6 +71,12 @@ def test_saved_density_is_the_same_when_it_is_read_again(
 def test_what_cannot_be_fitted_is_refused(config: DensityConfig, size: int, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         fit_density(torch.randn(30, size), torch.randn(30, size), config)
+
+
+def test_coins_of_binarised_pictures_are_not_the_draws_of_the_fit() -> None:
+    config = DensityConfig(seed=3)
+    torch.manual_seed(config.seed)  # as a flow's weights begin
+    assert not torch.equal(torch.rand(100), torch.rand(100, generator=coins(config)))
 
 
 def test_options_of_the_command_line_are_read_as_numbers_and_wrong_ones_named() -> None:
