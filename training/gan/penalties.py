@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from training.nets.labels import LabelPicture
+
 Images = Float[Tensor, "batch *shape"]
 PerExample = Float[Tensor, " batch"]
 Critic = Callable[[Tensor], PerExample]
@@ -57,13 +59,13 @@ def dragan_penalty(critic: Critic, real: Images, noise: Images) -> PerExample:
 
 
 def clip_weights(net: nn.Module, bound: float) -> None:
-    """Bring every number of layers, embeddings of classes too, within ± `bound`, in place (Arjovsky et al. 2017).
+    """Bring every number of layers, and of vectors and pictures of classes, within ± `bound` (Arjovsky et al. 2017).
 
-    Norms are left alone: their gains of 1 would be clipped to next to nothing.
+    In place. Norms are left alone: their gains of 1 would be clipped to next to nothing.
     """
     with torch.no_grad():
         for layer in net.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
+            if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding | LabelPicture):
                 for parameter in layer.parameters():
                     parameter.clamp_(-bound, bound)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from training.gan.discriminator import ConvolutionalDiscriminator
+from training.gan.discriminator import Conditioning, ConvolutionalDiscriminator
 from training.gan.penalties import clip_weights, dragan_penalty, r1_penalty, r2_penalty, squared_slope, wgan_gp_penalty
 
 IMAGE = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))
@@ -76,6 +78,15 @@ def test_clipping_bounds_every_weight_and_leaves_norms_alone() -> None:
         elif isinstance(layer, nn.Linear | nn.Conv2d):
             assert layer.weight.abs().max() <= 0.01
             assert layer.weight.abs().min() < 0.01  # not all at the bound
+
+
+@pytest.mark.parametrize("condition", ["concatenation", "projection"])
+def test_clipping_bounds_what_was_learned_of_classes(condition: Literal["concatenation", "projection"]) -> None:
+    net = ConvolutionalDiscriminator(16, 1, 4, conditioning=Conditioning(condition, 3))
+    for weight in net.parameters():
+        nn.init.uniform_(weight, -1, 1)
+    clip_weights(net, 0.01)
+    assert_close(torch.stack([weight.abs().max() for weight in net.parameters()]), torch.full((7,), 0.01))
 
 
 def test_penalty_in_bfloat16_leads_where_that_of_float32_does() -> None:
