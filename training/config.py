@@ -372,8 +372,13 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         said = _plain(problem["type"], problem["msg"])
-        lines.append(f"  {_place(problem['loc'])}: {said}, got {str(problem['input'])[:64]!r}")
+        lines.append(f"  {_place(problem['loc'])}: {said}{_given(problem['input'])}")
     return "\n".join(lines)
+
+
+def _given(value: object) -> str:
+    """What was given, shortened; of a whole section nothing, for what is wrong with it has just been said by name."""
+    return "" if isinstance(value, Mapping) else f", got {str(value)[:64]!r}"
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
