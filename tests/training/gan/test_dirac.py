@@ -59,6 +59,7 @@ PENALTIES: dict[str, Penalty] = {
     "none": lambda critic, real, fake: torch.zeros(len(real), dtype=real.dtype),
     "r1": lambda critic, real, fake: r1_penalty(critic, real),
     "r2": lambda critic, real, fake: r2_penalty(critic, fake),
+    "thrice r1": lambda critic, real, fake: 3 * r1_penalty(critic, real),
     "wgan_gp": lambda critic, real, fake: wgan_gp_penalty(critic, real, fake, torch.full_like(real[:, 0], 0.3)),
     "dragan": lambda critic, real, fake: dragan_penalty(critic, real, torch.ones_like(real)),
 }
@@ -85,16 +86,18 @@ def _field(kind: GanObjectiveKind, penalty: str, noise: Tensor) -> Callable[[flo
     return field
 
 
-def _path(kind: GanObjectiveKind, penalty: str = "none", *, noise: Tensor = QUIET) -> NDArray[np.float64]:
-    """(θ, ψ) at the start, half-way and at the end."""
-    times = [0.0, HORIZON / 2, HORIZON]
-    found = solve_ivp(_field(kind, penalty, noise), (0, HORIZON), START, t_eval=times, rtol=1e-5, atol=1e-8)
+def _path(
+    kind: GanObjectiveKind, penalty: str = "none", *, noise: Tensor = QUIET, horizon: float = HORIZON, looks: int = 3
+) -> NDArray[np.float64]:
+    """(θ, ψ) at as many looks, evenly from the start to the horizon."""
+    times = np.linspace(0, horizon, looks)
+    found = solve_ivp(_field(kind, penalty, noise), (0, horizon), START, t_eval=times, rtol=1e-5, atol=1e-8)
     path: NDArray[np.float64] = found.y
     return path
 
 
 def _distances(kind: GanObjectiveKind, penalty: str = "none", *, noise: Tensor = QUIET) -> list[float]:
-    """How far from the solution at these times."""
+    """How far from the solution at the start, half-way and at the end."""
     return [float(distance) for distance in np.hypot(*_path(kind, penalty, noise=noise))]
 
 
@@ -190,6 +193,44 @@ def test_instance_noise_makes_smooth_games_arrive(kind: GanObjectiveKind) -> Non
 
 def test_instance_noise_does_nothing_for_a_linear_game() -> None:
     np.testing.assert_allclose(_distances("wasserstein", noise=NOISE), math.hypot(*START), rtol=1e-3)
+
+
+def test_instance_noise_leaves_hinge_on_the_largest_circle_where_it_is_linear() -> None:
+    """Farther out its flat sides lead inwards: there the largest logit, |ψ| (|θ| + √3), is above 1."""
+    angle = np.linspace(0, np.pi / 2, 1000)[1:-1]
+    sine, both = math.sqrt(3) * np.sin(angle), np.sin(angle) * np.cos(angle)
+    largest = ((np.sqrt(sine**2 + 4 * both) - sine) / (2 * both)).min()  # r² sin cos + √3 r sin = 1
+    start, *rest = _distances("hinge", noise=NOISE)
+    np.testing.assert_allclose(rest, largest, rtol=1e-2)
+    assert start > 1.5 * largest
+
+
+def test_instance_noise_leaves_total_variation_on_a_closed_curve() -> None:
+    """Its flow, seen in the mirror θ → −θ, is itself backwards: what crosses the mirror twice comes back."""
+    field = _field("total_variation", "none", NOISE)
+    for theta, psi in np.random.default_rng(0).normal(size=(10, 2)):
+        here, mirrored = field(0, np.array([theta, psi])), field(0, np.array([-theta, psi]))
+        np.testing.assert_allclose(mirrored, [here[0], -here[1]], atol=1e-12)
+    distance = np.hypot(*_path("total_variation", noise=NOISE, horizon=60, looks=601))
+    first, last = distance[:301], distance[300:]  # several rounds each
+    np.testing.assert_allclose([last.min(), last.max()], [first.min(), first.max()], rtol=5e-3)
+    assert last.min() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("penalty", "noise", "gamma"),
+    [("r1", QUIET, 1.0), ("r2", QUIET, 1.0), ("thrice r1", QUIET, 3.0), ("none", NOISE, 0.5)],
+    ids=["r1", "r2", "thrice r1", "instance noise"],
+)
+def test_boundary_seeking_creeps_to_the_solution_once_slopes_cost(penalty: str, noise: Tensor, gamma: float) -> None:
+    """ψ follows −θ/(2γ), so that θ' = −ψ²θ is −θ³/(4γ²): after a time t, θ is γ √(2/t). Noise of variance v is γ = v/2.
+
+    1/θ² grows by 1/(2γ²) a unit of time, from wherever it came.
+    """
+    (_, middle, theta), (*_, psi) = _path("boundary_seeking", penalty, noise=noise, horizon=300)
+    assert (theta**-2 - middle**-2) / 150 == pytest.approx(1 / (2 * gamma**2), rel=0.02)
+    assert psi == pytest.approx(-theta / (2 * gamma), rel=0.02)
+    assert _distances("boundary_seeking", penalty, noise=noise)[-1] > 0.1  # where all others have arrived
 
 
 def test_boundary_seeking_image_reaches_the_data_and_leaves_the_discriminator_a_slope() -> None:
