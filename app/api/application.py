@@ -27,7 +27,7 @@ from app.telemetry import Metrics
 
 OPERATIONS = (sample, decode, walk, arithmetic, encode, score, classify)
 
-EXPOSED_HEADERS = ("X-Seed", "X-Model", "X-Request-ID", "ETag", "Server-Timing", "Retry-After")
+EXPOSED_HEADERS = ("X-Seed", "X-Model", "X-Acceptance", "X-Request-ID", "ETag", "Server-Timing", "Retry-After")
 ACCEPTED_HEADERS = ("Authorization", "Content-Type", "X-Timeout-Ms", "X-Request-ID", "If-None-Match")
 
 DESCRIPTION = """Sample, encode, decode, walk through and score the latent spaces of image models.

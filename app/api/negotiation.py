@@ -112,6 +112,8 @@ class ImageAnswer:
     seed: int | None = None
     labels: NDArray[np.int64] | None = None
     """(N,), where the model is conditional; receipts and JSON state the index of each one's class."""
+    acceptance: float | None = None
+    """The mean acceptance rate of the chains that chose the images, where any did; a header in every format."""
 
     def render(self, chosen: Format, columns: int | None, *, animated: bool) -> bytes:
         """The body of the answer in one format."""
@@ -202,6 +204,8 @@ async def answer_images(
     body, encode_s = await _timed(lambda: answer.render(chosen, columns, animated=animated), answer.images.size)
     headers = _headers(answer.model, MEDIA_TYPES[chosen], answer.timing, encode_s, answer.seed)
     headers.append((b"vary", b"Accept"))
+    if answer.acceptance is not None:
+        headers.append((b"x-acceptance", repr(answer.acceptance).encode()))  # every digit, as in JSON
     if chosen == "raw":
         headers += [(b"x-shape", ",".join(map(str, answer.images.shape)).encode()), (b"x-dtype", b"uint8")]
     return _Whole(body, headers)

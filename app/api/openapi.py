@@ -54,6 +54,8 @@ TINY_PNG = (
 """A soft spot on 8×8 grey pixels, for examples."""
 
 Examples = Mapping[str, Mapping[str, Any]]
+Headers = Mapping[str, Mapping[str, Any]]
+"""What an answer says beside its body: the description and schema of each name."""
 
 
 def reads(
@@ -84,16 +86,28 @@ def _form(options: type[BaseModel]) -> dict[str, Any]:
 
 
 def answers(
-    answer: type[BaseModel], *kinds: Kind, formats: Sequence[Format] = ("json",), description: str = "Done."
+    answer: type[BaseModel],
+    *kinds: Kind,
+    formats: Sequence[Format] = ("json",),
+    description: str = "Done.",
+    headers: Headers | None = None,
 ) -> dict[int | str, dict[str, Any]]:
     """`responses` of an operation: its answer in each format, and its problems with an example each."""
     content = {MEDIA_TYPES[name]: {"schema": BINARY} for name in formats if name != "json"}
-    return {200: {"model": answer, "description": description, "content": content}, **refusals(*kinds)}
+    done = {"model": answer, "description": description, "content": content, **_stating(headers)}
+    return {200: done, **refusals(*kinds)}
 
 
-def binary_answer(media_type: str, *kinds: Kind, description: str) -> dict[int | str, dict[str, Any]]:
+def binary_answer(
+    media_type: str, *kinds: Kind, description: str, headers: Headers | None = None
+) -> dict[int | str, dict[str, Any]]:
     """`responses` of an operation that answers one binary type."""
-    return {200: {"description": description, "content": {media_type: {"schema": BINARY}}}, **refusals(*kinds)}
+    done = {"description": description, "content": {media_type: {"schema": BINARY}}, **_stating(headers)}
+    return {200: done, **refusals(*kinds)}
+
+
+def _stating(headers: Headers | None) -> dict[str, Any]:
+    return {"headers": dict(headers)} if headers else {}
 
 
 def refusals(*kinds: Kind) -> dict[int | str, dict[str, Any]]:

@@ -90,6 +90,13 @@ class SampleAnswer(AnswerPart):
     images: list[SampledImage]
 
 
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Seed": {"description": "The seed of the images.", "schema": {"type": "integer"}},
+    "X-Acceptance": {
+        "description": "Stated where images are refined: the mean of their acceptance rates, as in the JSON.",
+        "schema": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "One image": {},
     "Four images of a seed": {"count": 4, "seed": 7},
@@ -103,7 +110,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     operation_id="sample",
     summary="Draw images from the prior",
     responses=answers(
-        SampleAnswer, *READING, formats=STILLS, description="Image i of a seed is always the same bytes."
+        SampleAnswer,
+        *READING,
+        formats=STILLS,
+        description="Image i of a seed is always the same bytes.",
+        headers=HEADERS,
     ),
     openapi_extra=reads(SampleRequest, EXAMPLES),
 )
@@ -126,7 +137,9 @@ async def sample(
     summary="Draw images, as an address for <img>",
     response_class=Response,
     responses={
-        **binary_answer("image/png", *RUNNING, description="One image, or a contact sheet of several."),
+        **binary_answer(
+            "image/png", *RUNNING, description="One image, or a contact sheet of several.", headers=HEADERS
+        ),
         304: {"description": "The picture is the one that `If-None-Match` names."},
     },
 )
@@ -208,6 +221,7 @@ async def _refined(
         summary={"seed": seed, "refined": said},
         seed=seed,
         labels=labels,
+        acceptance=acceptance,
     )
 
 

@@ -115,6 +115,13 @@ def test_pictures_are_declared_as_they_travel(document: dict[str, Any]) -> None:
     assert {"application/json", "image/png", "multipart/form-data", "application/x-npy"} <= encode.keys()
 
 
+@pytest.mark.parametrize(("path", "method"), [("sample", "post"), ("sample.png", "get")])
+def test_headers_of_samples_are_declared(document: dict[str, Any], path: str, method: str) -> None:
+    done = document["paths"][f"/v1/models/{{model}}/{path}"][method]["responses"]["200"]
+    assert done["headers"].keys() == {"X-Seed", "X-Acceptance"}
+    assert all(header["description"] and header["schema"] for header in done["headers"].values())
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert {ref.removeprefix("#/components/schemas/") for ref in _references(document)} <= schemas.keys()

@@ -62,6 +62,29 @@ def test_image_follows_from_seed_and_index(client: TestClient) -> None:
     assert base64.b64decode(many[3]["png"]) == alone.content
 
 
+@pytest.mark.parametrize("wanted", ["json", "png", "webp", "npy", "raw"])
+def test_every_format_states_the_acceptance_rate_of_the_json(client: TestClient, wanted: str) -> None:
+    wish = {"count": 3, "seed": 9, "refine": 6}
+    told = post(client, "sample", **wish)["refined"]["acceptance"]
+    assert 0 < told < 1
+    response = client.post(f"{MODEL}/sample?format={wanted}", json=wish)
+    assert float(response.headers["x-acceptance"]) == told
+    assert "x-acceptance" not in client.post(f"{MODEL}/sample?format={wanted}", json={"seed": 9}).headers
+
+
+def test_address_states_the_acceptance_rate_and_is_cached_as_before(client: TestClient) -> None:
+    told = post(client, "sample", count=3, seed=9, refine=6)["refined"]["acceptance"]
+    address = f"{MODEL}@1/sample.png?seed=9&count=3&refine=6"
+    first = client.get(address)
+    assert float(first.headers["x-acceptance"]) == told
+    assert first.headers["cache-control"] == "public, max-age=31536000, immutable"
+    again = client.get(address, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    kept = ("etag", "cache-control", "x-acceptance", "x-seed")
+    assert [again.headers[name] for name in kept] == [first.headers[name] for name in kept]
+    assert "x-acceptance" not in client.get(f"{MODEL}@1/sample.png?seed=9").headers
+
+
 def test_receipt_makes_a_refined_image_again(client: TestClient) -> None:
     png = client.get(f"{MODEL}/sample.png?seed=2&refine=8").content
     again = client.post("/v1/replay", content=png, headers={"Content-Type": "image/png"})
