@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Request
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -176,6 +177,14 @@ def _kind_of_term(value: Any) -> str | None:  # noqa: ANN401  anything that JSON
     return _kind_of(value) or ("<direction>" if "direction" in names else None)
 
 
+def _no_displacement(value: Any) -> Any:  # noqa: ANN401  anything that JSON can hold
+    """`value`, unless it is a direction: a name for something else is better called that than unknown."""
+    if _kind_of_term(value) == "<direction>":
+        detail = "A direction is a displacement and no Point: it is for terms of arithmetic and dimensions of traverse"
+        raise PydanticCustomError("point_kind", detail)
+    return value
+
+
 def _kind_of_axis(value: Any) -> str:  # noqa: ANN401  anything that JSON can hold
     return "<direction>" if isinstance(value, dict | DirectionPoint) else "<dimension>"
 
@@ -190,6 +199,7 @@ Point = Annotated[
         custom_error_type="point_kind",
         custom_error_message="A Point is an object with exactly one of latent, seed, image, mean",
     ),
+    BeforeValidator(_no_displacement),
 ]
 Displacement = Annotated[
     Annotated[LatentPoint, Tag("<latent>")]

@@ -101,6 +101,34 @@ def test_displacement_is_no_place(client: TestClient, path: str, body: dict[str,
     assert problem["errors"][0]["pointer"] == pointer
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("interpolate", {"points": [{"seed": 1}, {"direction": "down"}]}, "/points/1"),
+        ("interpolate", {"points": [{"seed": 1}, {"mean": [{"direction": "down"}]}]}, "/points/1/mean/0"),
+        ("arithmetic", {"terms": [{"point": {"mean": [{"direction": "down"}]}}]}, "/terms/0/point/mean/0"),
+        ("traverse", {"point": {"direction": "down"}, "dimensions": [0]}, "/point"),
+    ],
+)
+def test_direction_in_place_of_a_point_is_told_where_it_may_stand(
+    client: TestClient, path: str, body: dict[str, Any], pointer: str
+) -> None:
+    problem = post(client, f"tiny_directed/{path}", body, status=422)
+    (error,) = problem["errors"]
+    assert error["pointer"] == pointer
+    assert error["detail"] == (
+        "A direction is a displacement and no Point: it is for terms of arithmetic and dimensions of traverse"
+    )
+    assert problem["detail"] == f"{pointer}: {error['detail']}"
+
+
+def test_what_is_neither_is_still_told_what_a_point_is(client: TestClient) -> None:
+    problem = post(client, "tiny_directed/interpolate", {"points": [{"seed": 1}, {"place": "down"}]}, status=422)
+    assert problem["errors"] == [
+        {"pointer": "/points/1", "detail": "A Point is an object with exactly one of latent, seed, image, mean"}
+    ]
+
+
 def test_damaged_directions_keep_a_version_from_being_served(tmp_path: Path) -> None:
     write_tiny_models(tmp_path)
     folder = write_tiny_directions(tmp_path)
