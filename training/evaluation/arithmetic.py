@@ -147,10 +147,15 @@ def answers(trials: Trials, codes: Rows) -> Rows:
 
 
 def nearest(found: Rows, gallery: Rows) -> Indices:
-    """The row of `gallery` (M, D) at the smallest Euclidean distance from each of `found` (N, D)."""
-    squares = np.square(gallery, dtype=np.float64).sum(axis=1)
+    """The row of `gallery` (M, D) at the smallest Euclidean distance from each of `found` (N, D).
+
+    In double precision: in single, sums of pixels that are about as far from two pictures are nearest to either, as the
+    order of additions has it.
+    """
+    rows = gallery.astype(np.float64)
+    squares = np.square(rows).sum(axis=1)
     parts = [
-        (squares - 2 * (found[start : start + DISTANCES_AT_ONCE] @ gallery.T).astype(np.float64)).argmin(axis=1)
+        (squares - 2 * (found[start : start + DISTANCES_AT_ONCE].astype(np.float64) @ rows.T)).argmin(axis=1)
         for start in range(0, len(found), DISTANCES_AT_ONCE)
     ]
     return np.concatenate(parts).astype(np.int64)
