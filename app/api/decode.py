@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.api.arrays import read_latents_json, read_latents_npy, read_latents_raw
 from app.api.declared import Router
-from app.api.labels import given_labels, resolve_labels
+from app.api.labels import DECODING, given_labels, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, choose
 from app.api.openapi import BINARY, READING, answers, reads
 from app.api.payloads import (
@@ -91,7 +91,7 @@ async def decode(
     chosen = choose(request.headers.get("accept"), options.format, STILLS)
     latents, fields = await _read_latents(request, model.manifest.latent.size)
     service.limits.check_images(len(latents), model, "/latents")
-    labels = resolve_labels(given_labels(options, fields), model, len(latents), ("latent_to_image",))
+    labels = resolve_labels(given_labels(options, fields), model, len(latents), DECODING, spare=True)
     decoded = await model.decode(latents, labels=labels, deadline=deadline)
     answer = ImageAnswer(model, "decode", decoded.images, latents, decoded.timing, labels=labels)
     return await answer_images(answer, chosen, columns=options.columns)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.declared import Router
-from app.api.labels import given_labels, label_notes, resolve_labels
+from app.api.labels import DECODING, given_labels, label_notes, resolve_labels
 from app.api.negotiation import STILLS, ImageAnswer, answer_images, answer_json, choose, dump_arrays
 from app.api.openapi import SEEING, TINY_PNG, answers, pictures_in, reads
 from app.api.payloads import (
@@ -26,7 +26,6 @@ from app.api.service import Deadline, ServiceOf, offering
 from app.api.uploads import PicturesRequest, merged, read_pictures
 from app.images.pixels import squared_errors
 from app.latent.noise import draw_seed
-from app.manifest import GraphRole
 from app.runtime.answers import Encoded, EncodingMethod, Timing, together
 from app.runtime.inverting import encoding_roles
 from app.runtime.model import GenerativeModel
@@ -35,8 +34,6 @@ router = Router(tags=["images in"])
 
 EncodingModel = Annotated[GenerativeModel, Depends(offering("encode"))]
 ReconstructingModel = Annotated[GenerativeModel, Depends(offering("reconstruct"))]
-
-DECODING: tuple[GraphRole, ...] = ("latent_to_image",)
 
 
 class EncodeOptions(Options):
@@ -157,7 +154,7 @@ async def encode(
     options = merged(EncodeOptions, address, fields)
     service.limits.check_draws(options.draws, len(pictures))
     method = choose_method(options.method, model, draws=options.draws)
-    labels = resolve_labels(given_labels(address, fields), model, len(pictures), encoding_roles(method))
+    labels = resolve_labels(given_labels(address, fields), model, len(pictures), encoding_roles(method), spare=True)
     seed = draw_seed() if options.draws and options.seed is None else options.seed
     encoded = await model.encode(
         pictures, draws=options.draws, seed=seed or 0, labels=labels, deadline=deadline, method=method
@@ -221,7 +218,7 @@ async def reconstruct(
     means = merged(Means, Means(**options.model_dump(include={"method"}, exclude_unset=True)), fields)
     method = choose_method(means.method, model)
     roles = (*encoding_roles(method), *DECODING)
-    labels = resolve_labels(given_labels(options, fields), model, len(pictures), roles)
+    labels = resolve_labels(given_labels(options, fields), model, len(pictures), roles, spare=True)
     encoded = await model.encode(pictures, labels=labels, deadline=deadline, method=method)
     decoded = await model.decode(encoded.mean, labels=labels, deadline=deadline)
     notes = [{"mse": float(value)} for value in squared_errors(pictures, decoded.images)]

@@ -21,6 +21,8 @@ Indices = NDArray[np.int64]
 
 SAMPLING: tuple[GraphRole, ...] = ("noise_to_latent", "latent_to_image")
 """What a sample goes through."""
+DECODING: tuple[GraphRole, ...] = ("latent_to_image",)
+"""What a latent goes through."""
 WALKING: tuple[GraphRole, ...] = ("noise_to_latent", "image_to_latent", "latent_to_image")
 """What a Point and the image there may go through."""
 LISTED_CLASSES = 20
@@ -41,19 +43,29 @@ def resolve_labels(
     roles: Sequence[GraphRole],
     *,
     pointer: str = "/label",
+    spare: bool = False,
 ) -> Indices | None:
     """The classes (`count`,) of as many images; None where none of the graphs that they go through takes a label.
+
+    With `spare` a label is then accepted all the same, and changes nothing, where another graph of the model takes one:
+    of some models only the prior is conditional.
 
     Raises:
         InvalidInput: there must be labels and are none, or the other way round; one is no class of the model; there
             are neither one nor `count`.
     """
-    if not model.takes_label(*roles):
-        if given is not None:
-            raise _refused(f"{model.ref} takes no label here: nothing that this goes through is conditional", pointer)
-        return None
+    takes = model.takes_label(*roles)
     if given is None:
-        raise _refused(f"{model.ref} is conditional and needs a label: {_listed(model)}", pointer)
+        if takes:
+            raise _refused(f"{model.ref} is conditional and needs a label: {_listed(model)}", pointer)
+        return None
+    if not takes and not (spare and model.manifest.conditional_roles):
+        raise _refused(f"{model.ref} takes no label here: nothing that this goes through is conditional", pointer)
+    found = _one_each(given, model, count, pointer)
+    return found if takes else None
+
+
+def _one_each(given: int | str | Sequence[int | str], model: GenerativeModel, count: int, pointer: str) -> Indices:
     indices = _indices(given, model, pointer)
     if len(indices) not in (1, count):
         detail = f"one label, or one for each of {count} images, not {len(indices)}"

@@ -21,7 +21,7 @@ from tests.service.test_process import Process
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTEFACTS = ROOT / ".screenshots"
-MODELS = ("mnist_vae", "mnist_gan", "mnist_keras_vae")
+MODELS = ("mnist_vae", "mnist_gan", "mnist_keras_vae", "mnist_m1_m2_100", "mnist_acgan")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running service with three published models and the tiny ones."""
+    """A running service with some published models and the tiny ones."""
     root = tmp_path_factory.mktemp("explorer") / "models"
     write_tiny_models(root)
     write_version(root, tiny_labelled())

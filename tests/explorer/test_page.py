@@ -269,3 +269,15 @@ def test_second_visit_loads_no_file_again(visit: Visitor) -> None:
     visit.settles()
     files = [request for request in loaded if "/explorer/" in request.url]
     assert [request.url for request in files if request.sizes()["responseBodySize"] > 0] == []
+
+
+@pytest.mark.parametrize("model", ["mnist_m1_m2_100", "mnist_acgan"])
+def test_glide_of_a_model_whose_prior_or_decoder_is_told_a_class(visit: Visitor, model: str) -> None:
+    page = visit.opens(f"#model={model}&path=linear")
+    shown = [visit.pixels()]
+    for place in ("0.3", "0.9"):
+        page.get_by_role("slider", name="From A to B").fill(place)
+        visit.settles()
+        shown.append(visit.pixels())
+    assert all(max(pixels) > min(pixels) for pixels in shown)
+    assert shown[0] != shown[1] != shown[2]

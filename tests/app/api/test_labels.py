@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.api.application import create_application
 from app.api.openapi import TINY_PNG
 from app.latent.noise import draw_labels, standard_normal
+from app.settings import Settings
 from tests.app.api.hostility import NPY, check_refusal, npy
-from tests.app.tiny_labelled import CLASSES, PROBABILITIES, LabelledGaussian
+from tests.app.tiny_labelled import CLASSES, PROBABILITIES, LabelledGaussian, tiny_labelled
+from tests.app.tiny_models import LinearGaussian, linear_decoder, linear_encoder, with_graph, write_version
 
 MODEL = "/v1/models/tiny_labelled"
 EXACT = LabelledGaussian()
@@ -211,6 +215,30 @@ def test_label_is_required_where_it_matters_and_refused_where_it_does_not(
     needless = check_refusal(client.post(f"/v1/models/tiny_vae/{operation}", json=body | {"label": 0}), 422)
     assert "takes no label" in needless["detail"]
     assert client.post(f"{MODEL}/{operation}", json=body | {"label": 0}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("operation", "body"),
+    [
+        ("decode", {"latents": [[1, 0], [0, 1]]}),
+        ("encode", {"images": [TINY_PNG] * 2}),
+        ("reconstruct", {"images": [TINY_PNG] * 2}),
+    ],
+)
+def test_label_changes_nothing_where_only_other_graphs_of_a_model_take_one(
+    tmp_path: Path, operation: str, body: dict[str, Any]
+) -> None:
+    exact = LinearGaussian()
+    model = with_graph(tiny_labelled("tiny_told"), "latent_to_image", linear_decoder(exact))
+    write_version(tmp_path, with_graph(model, "image_to_latent", linear_encoder(exact)))
+    with TestClient(create_application(Settings(models_dir=tmp_path))) as client:
+        without, told, wrong = (
+            client.post(f"/v1/models/tiny_told/{operation}", json=body | label)
+            for label in ({}, {"label": ["left", 2]}, {"label": "up"})
+        )
+    assert told.status_code == 200, told.text
+    assert told.json() == without.json()
+    assert check_refusal(wrong, 422)["errors"][0]["pointer"] == "/label"
 
 
 @pytest.mark.parametrize(
